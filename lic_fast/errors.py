@@ -1,0 +1,45 @@
+"""Exceptions that lic_fast raises for bad input.
+
+Each derives from :class:`LicFastError`, and from the built-in exception that a
+caller who does not know lic_fast would expect.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "ChecksumError",
+    "FormatError",
+    "ImageError",
+    "LicFastError",
+    "ModelMismatchError",
+    "StreamError",
+]
+
+
+class LicFastError(Exception):
+    """Base of every error that lic_fast raises on purpose."""
+
+
+class StreamError(LicFastError, ValueError):
+    """An entropy-coded stream is cut, lengthened or otherwise impossible."""
+
+
+class FormatError(LicFastError, ValueError):
+    """A ``.lic`` file is not one, is damaged, or is of an unknown version."""
+
+
+class ChecksumError(FormatError):
+    """A checksum does not match: damaged bytes, or symbols decoded differently."""
+
+
+class ModelMismatchError(LicFastError, ValueError):
+    """A ``.lic`` file was written with other weights or tables than the model's."""
+
+
+class CheckpointError(LicFastError, ValueError):
+    """A checkpoint cannot be read, or fits none of the models."""
+
+
+class ImageError(LicFastError, ValueError):
+    """A picture cannot be read or has a form that lic_fast does not code."""
