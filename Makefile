@@ -1,0 +1,41 @@
+# `make demo` and `make test` do all of their own set-up in .venv; they need
+# Python 3.10 or newer with pip and venv, and a C++17 compiler.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SOURCES := $(shell find csrc -type f 2>/dev/null)
+
+.PHONY: demo test lint sanitize wheel bench clean
+
+demo: $(INSTALLED)
+	$(BIN)/lic-fast demo -o demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/csrc -name '*.cpp' -o -name '*.hpp')
+	$(BIN)/mypy
+
+sanitize:
+	tests/csrc/run.sh $(SECONDS_TO_FUZZ)
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m build --wheel --outdir dist
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
+
+# Editable, so that Python files are used as they are; C++ files ask for a new build.
+$(INSTALLED): pyproject.toml setup.py constraints.txt $(SOURCES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo *.egg-info lic_fast/_C*.so .coverage

@@ -1,0 +1,45 @@
+"""Fast, portable learned image compression for PyTorch and CompressAI.
+
+Drop-in :class:`~lic_fast.models.SymmetricalTransFormer` (STF),
+:class:`~lic_fast.models.WACNN` and :class:`~lic_fast.models.TCM`, the entropy
+coder :mod:`lic_fast.ans`, and the codec :mod:`lic_fast.codec` that turns picture
+files into ``.lic`` files and back.
+
+Names are imported on first use, so that ``import lic_fast`` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lic_fast import ans, codec, models, ops, zoo
+    from lic_fast.models.checkpoint import accelerate, load
+    from lic_fast.ops.backend import backend
+
+__all__ = ["__version__", "accelerate", "ans", "backend", "codec", "load", "models", "ops", "zoo"]
+
+try:
+    __version__ = version("lic_fast")
+except PackageNotFoundError:  # imported from a checkout that was not installed
+    __version__ = "0+unknown"
+
+_NAMES = {
+    "accelerate": "lic_fast.models.checkpoint",
+    "backend": "lic_fast.ops.backend",
+    "load": "lic_fast.models.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(import_module(_NAMES[name]), name)
+    if name in __all__:
+        return import_module(f"lic_fast.{name}")
+    raise AttributeError(f"module 'lic_fast' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

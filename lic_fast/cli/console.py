@@ -1,0 +1,199 @@
+"""What the commands say, where they say it, and the exit status they end with.
+
+Results go to standard output; errors, warnings, progress and summaries of a batch to
+standard error. Status 0: all done. 1: something failed. 2: the arguments make no sense.
+130: interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from lic_fast.cli.text import display
+from lic_fast.errors import LicFastError
+
+__all__ = ["Outcome", "error", "expected_errors", "explain", "fail", "note", "run_batch", "warn"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def error_console() -> Console:
+    """A console on the current standard error; tests and shells may swap that stream."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def note(message: str, console: Console | None = None) -> None:
+    """Prints a line on standard error."""
+    (console or error_console()).print(Text(message), soft_wrap=True)
+
+
+def warn(message: str, console: Console | None = None) -> None:
+    """Prints a warning on standard error."""
+    text = Text.assemble(("warning: ", "yellow"), message)
+    (console or error_console()).print(text, soft_wrap=True)
+
+
+def error(message: str, console: Console | None = None) -> None:
+    """Prints an error on standard error."""
+    text = Text.assemble(("error: ", "bold red"), message)
+    (console or error_console()).print(text, soft_wrap=True)
+
+
+def fail(message: str, status: int = 2) -> NoReturn:
+    """Prints an error and ends the command with `status`."""
+    error(message)
+    raise typer.Exit(status)
+
+
+def explain(problem: BaseException) -> str | None:
+    """One line on an error that bad input or a full machine may cause; None for a bug."""
+    if isinstance(problem, LicFastError):
+        return str(problem)
+    if _out_of_memory(problem):
+        return "not enough memory; try a smaller picture or --device cpu"
+    if isinstance(problem, OSError):
+        reason = problem.strerror or str(problem) or type(problem).__name__
+        name = problem.filename
+        return (
+            f"{display(os.fsdecode(name))}: {reason}" if isinstance(name, str | bytes) else reason
+        )
+    return None
+
+
+def _out_of_memory(problem: BaseException) -> bool:
+    if isinstance(problem, MemoryError):
+        return True
+    # torch's own class on CUDA, a bare RuntimeError from the CPU allocator.
+    if not isinstance(problem, RuntimeError):
+        return False
+    message = str(problem).lower()
+    return "out of memory" in message or "can't allocate memory" in message
+
+
+@contextmanager
+def expected_errors(status: int = 1) -> Iterator[None]:
+    """Turns expected errors inside the block into one line and an exit status."""
+    try:
+        yield
+    except Exception as problem:
+        message = explain(problem)
+        if message is None:
+            raise
+        fail(message, status)
+
+
+@dataclass
+class Outcome(Generic[Item, Result]):
+    """What became of a batch: each result with its item, each failure with its reason."""
+
+    done: list[tuple[Item, Result]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+
+def run_batch(
+    items: Sequence[Item],
+    work: Callable[[Item], Result],
+    *,
+    source: Callable[[Item], Path],
+    title: str,
+    problems: Sequence[tuple[Path, str]] = (),
+    quiet: bool = False,
+) -> Outcome[Item, Result]:
+    """Does `work` on every item, going on past those that fail.
+
+    Failures are reported as they happen. A progress bar shows on standard error if that
+    is a terminal and there is more than one item.
+
+    Args:
+        items: What to work on.
+        work: Called once for each item.
+        source: The file an item stands for, to name it in messages.
+        title: Beside the progress bar, such as "compressing".
+        problems: Failures known before the work.
+        quiet: Show no progress bar. Failures are reported all the same.
+    """
+    console = error_console()
+    outcome: Outcome[Item, Result] = Outcome()
+    for path, message in problems:
+        _report(outcome, path, message, console)
+    progress = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        disable=quiet or len(items) < 2 or not console.is_terminal,
+    )
+    with progress:
+        task = progress.add_task(title, total=len(items))
+        for item in items:
+            path = source(item)
+            progress.update(task, description=f"{title} {_short(path)}")
+            try:
+                with _warnings_of(path, console):
+                    result = work(item)
+            except Exception as problem:
+                message_or_bug = explain(problem)
+                if message_or_bug is None:
+                    raise
+                _report(outcome, path, message_or_bug, console)
+            except KeyboardInterrupt:
+                note(f"interrupted; {len(outcome.done)} of {len(items)} done", console)
+                raise
+            else:
+                outcome.done.append((item, result))
+            progress.advance(task)
+    return outcome
+
+
+def _report(outcome: Outcome[Item, Result], path: Path, message: str, console: Console) -> None:
+    name = display(path)
+    # Errors about a file often begin with its name already.
+    text = message.removeprefix(f"{name}: ")
+    outcome.failed.append((name, text))
+    error(f"{name}: {text}", console)
+
+
+def _short(path: Path) -> str:
+    name = display(path.name)
+    return name if len(name) <= 32 else f"{name[:15]}...{name[-14:]}"
+
+
+@contextmanager
+def _warnings_of(path: Path, console: Console) -> Iterator[None]:
+    """Shows the warnings that lic_fast gives, such as a reduced bit depth, as one line each."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if issubclass(warning.category, UserWarning) and _is_ours(warning.filename):
+                    warn(f"{display(path)}: {warning.message}", console)
+
+
+def _is_ours(filename: str) -> bool:
+    package = Path(__file__).resolve().parents[1]
+    return Path(filename).resolve().is_relative_to(package)
+
+
+def prepare_streams() -> None:
+    """Lets a terminal that cannot show a character show a substitute instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

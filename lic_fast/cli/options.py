@@ -1,0 +1,101 @@
+"""Options that several commands share, declared once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "DeviceChoice",
+    "DeviceOption",
+    "InputPaths",
+    "KeepSuffixOption",
+    "MaxPixelsOption",
+    "ModelOption",
+    "OutOption",
+    "OverwriteOption",
+    "PictureFormat",
+    "QuietOption",
+]
+
+
+class DeviceChoice(str, Enum):
+    """Where a model runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class PictureFormat(str, Enum):
+    """Formats of decoded pictures, by the suffix of their files."""
+
+    png = "png"
+    jpg = "jpg"
+    jpeg = "jpeg"
+    webp = "webp"
+    tif = "tif"
+    tiff = "tiff"
+    bmp = "bmp"
+
+
+InputPaths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PATH...",
+        help="Files and folders. Folders are searched to any depth; hidden files and "
+        "folders in them are left out.",
+        show_default=False,
+    ),
+]
+OutOption = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="OUT",
+        help="A file, for a single input file; else a folder, made if missing, in which "
+        "input folders keep their structure. Default: beside each input.",
+        show_default=False,
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="NAME|PATH",
+        help="A model of the zoo (see `lic-fast models`) or a checkpoint's path.",
+        show_default=False,
+    ),
+]
+DeviceOption = Annotated[
+    DeviceChoice, typer.Option("--device", help="auto takes cuda if there is one, else cpu.")
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace output files that exist.")
+]
+QuietOption = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print errors and warnings only, no progress.")
+]
+MaxPixelsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-pixels",
+        min=1,
+        metavar="N",
+        help="Refuse pictures of more pixels, before memory is taken for them. "
+        "Default: the codec's bound.",
+        show_default=False,
+    ),
+]
+KeepSuffixOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-suffix",
+        help="Append the new suffix to the input's whole name instead of replacing its suffix.",
+    ),
+]

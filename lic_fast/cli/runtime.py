@@ -1,0 +1,139 @@
+"""From ``--model`` and ``--device`` to a model that is ready to run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lic_fast
+from lic_fast.cli.console import expected_errors, fail
+from lic_fast.cli.options import DeviceChoice
+from lic_fast.cli.text import display
+from lic_fast.errors import ModelMismatchError
+
+if TYPE_CHECKING:
+    from lic_fast.codec.container import Container
+    from lic_fast.models.base import SliceCompressionModel
+
+__all__ = ["ModelFinder", "NamedModel", "configuration", "load_model", "resolve_device"]
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A model, and the name that files made with it state."""
+
+    name: str
+    model: SliceCompressionModel
+
+
+def resolve_device(choice: DeviceChoice) -> str:
+    """``cpu`` or ``cuda``; ends the command with status 2 if cuda is asked for and absent."""
+    import torch
+
+    if choice is DeviceChoice.cpu:
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if choice is DeviceChoice.cuda:
+        built = torch.version.cuda is not None
+        why = "torch finds no usable GPU" if built else "this torch is built without CUDA"
+        fail(f"--device cuda: {why}; use --device cpu or auto")
+    return "cpu"
+
+
+def load_model(name_or_path: str | None, device: str) -> NamedModel:
+    """Loads a model of the zoo by its name, else a checkpoint by its path.
+
+    Ends the command with status 2 if there is neither, with status 1 if the checkpoint
+    cannot be loaded.
+
+    Args:
+        name_or_path: None for the zoo's default.
+        device: As torch names it.
+    """
+    from lic_fast import zoo
+
+    name = zoo.DEFAULT if name_or_path is None else name_or_path
+    with expected_errors():
+        if name in zoo.names():
+            return NamedModel(name, zoo.load(name, device=device))
+    path = Path(name)
+    if not os.path.isfile(path):
+        kind = "a folder, not a checkpoint" if path.is_dir() else "no model and no file"
+        known = ", ".join(zoo.names())
+        fail(f"--model {display(name)}: {kind}; the zoo has: {known}")
+    with expected_errors():
+        return NamedModel(_label(path), lic_fast.load(path, device=device))
+
+
+def _label(path: Path) -> str:
+    """A checkpoint's name without folders and suffixes, for the files made with it."""
+    return display(path.name).split(".")[0] or display(path.name)
+
+
+class ModelFinder:
+    """The model that each file needs: the one given, else the zoo's that wrote it."""
+
+    def __init__(self, given: NamedModel | None, device: str) -> None:
+        self._given = given
+        self._device = device
+        self._loaded: dict[str, SliceCompressionModel] = {}
+
+    def find(self, container: Container) -> SliceCompressionModel:
+        """The model to decode `container` with.
+
+        Raises:
+            ModelMismatchError: No model was given and the zoo has none with the
+                container's fingerprint. A given model is returned unchecked, since
+                decoding compares fingerprints.
+        """
+        if self._given is not None:
+            return self._given.model
+        from lic_fast import zoo
+
+        # The stated name first: it saves loading the others.
+        for name in sorted(zoo.names(), key=lambda name: name != container.model_name):
+            if name not in self._loaded:
+                self._loaded[name] = zoo.load(name, device=self._device)
+            if self._loaded[name].fingerprint() == container.fingerprint:
+                return self._loaded[name]
+        stated = f' "{display(container.model_name)}"' if container.model_name else ""
+        raise ModelMismatchError(
+            f"written with the model{stated} of fingerprint {container.fingerprint.hex()}, which "
+            f"the zoo does not have ({', '.join(zoo.names())}): give its checkpoint with --model"
+        )
+
+
+def configuration(named: NamedModel, device: str) -> dict[str, Any]:
+    """What timings and rates depend on, for reports."""
+    import platform
+
+    import torch
+
+    return {
+        "lic_fast": lic_fast.__version__,
+        "model": named.name,
+        "architecture": named.model.architecture,
+        "fingerprint": named.model.fingerprint().hex(),
+        "portable": bool(named.model.portable),
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device == "cuda" else _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    import platform
+
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as cpuinfo:
+            for line in cpuinfo:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,42 @@
+"""What the entropy path hands to a container, and the checksum that proves a decoder's work."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["LatentStreams", "symbols_checksum"]
+
+
+@dataclass(frozen=True)
+class LatentStreams:
+    """The entropy-coded latents of a batch of images.
+
+    Attributes:
+        y: One stream of latent symbols per image.
+        z: One stream of hyperlatent symbols per image.
+        shape: Rows and columns of z.
+        checksums: One :func:`symbols_checksum` per image, or None where the
+            format that the streams came in holds none.
+    """
+
+    y: list[bytes]
+    z: list[bytes]
+    shape: tuple[int, int]
+    checksums: list[int] | None = None
+
+
+def symbols_checksum(z_symbols: np.ndarray, y_symbols: Iterable[np.ndarray]) -> int:
+    """CRC-32 of an image's symbols in coding order, each as little-endian int32.
+
+    Args:
+        z_symbols: Hyperlatent symbols, (channel, row, column).
+        y_symbols: Latent symbols of each slice, (channel, row, column).
+    """
+    crc = zlib.crc32(np.ascontiguousarray(z_symbols, dtype="<i4"))
+    for symbols in y_symbols:
+        crc = zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4"), crc)
+    return crc

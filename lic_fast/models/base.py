@@ -1,0 +1,400 @@
+"""What STF, WACNN and TCM share: everything around their transforms."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from compressai.entropy_models import EntropyBottleneck, EntropyModel, GaussianConditional
+from compressai.models import CompressionModel
+from torch import Tensor, nn
+
+from lic_fast.ans import CdfTables
+from lic_fast.entropy import LatentStreams, SliceLatents, SliceNetworks, run_slices
+from lic_fast.entropy.coding import (
+    SliceDecoder,
+    SliceEncoder,
+    decode_hyperlatent,
+    encode_hyperlatent,
+    to_symbols,
+)
+from lic_fast.errors import ChecksumError
+from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
+from lic_fast.ops import round_ste
+
+__all__ = ["SliceCompressionModel"]
+
+
+class SliceCompressionModel(CompressionModel):
+    """An autoencoder whose latents are coded by the channel-slice entropy model.
+
+    The transforms, :meth:`analysis` and :meth:`synthesis`, may round as they
+    like. The entropy path, from the hyperlatents to y_hat, runs one image at a
+    time outside training, so that a stream does not depend on the batch that
+    its image was in.
+
+    Attributes:
+        architecture: Name of the class, as checkpoints and files state it.
+        portable: Whether streams decode on any machine. False: these models
+            compute in floating point, whose rounding differs between machines.
+        z_downsampling: Pixels per element of z along each side.
+        arguments: The constructor's keywords, enough to build the model again.
+    """
+
+    architecture: ClassVar[str]
+    portable: ClassVar[bool] = False
+    z_downsampling: ClassVar[int] = 64
+
+    entropy_bottleneck: EntropyBottleneck
+    gaussian_conditional: GaussianConditional
+    h_a: nn.Module
+    h_mean_s: nn.Module
+    h_scale_s: nn.Module
+    cc_mean_transforms: nn.ModuleList
+    cc_scale_transforms: nn.ModuleList
+    lrp_transforms: nn.ModuleList
+    num_slices: int
+    max_support_slices: int
+    arguments: dict[str, Any]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._tables: dict[str, tuple[tuple[Any, ...], CdfTables]] = {}
+        self._fingerprint: tuple[tuple[tuple[int, int], ...], bytes] | None = None
+
+    # What a model defines.
+
+    @property
+    @abstractmethod
+    def multiple(self) -> int:
+        """The sides of an input must be multiples of this number of pixels."""
+
+    @abstractmethod
+    def analysis(self, x: Tensor) -> Tensor:
+        """g_a: pixels (B, 3, H, W) to latents y (B, M, H/16, W/16)."""
+
+    @abstractmethod
+    def synthesis(self, y_hat: Tensor) -> Tensor:
+        """g_s: latents (B, M, H/16, W/16) to pixels (B, 3, H, W), not yet clamped."""
+
+    @classmethod
+    @abstractmethod
+    def arguments_from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The constructor's arguments, from the names and shapes of a state dict.
+
+        Raises:
+            KeyError, IndexError, ValueError: The entries are not this model's.
+        """
+
+    def slice_networks(self) -> SliceNetworks:
+        """The networks of the slices."""
+        return SliceNetworks(
+            mean=self.cc_mean_transforms,
+            scale=self.cc_scale_transforms,
+            lrp=self.lrp_transforms,
+            max_support_slices=self.max_support_slices,
+        )
+
+    # The entropy path.
+
+    def _latents(self, z_hat: Tensor, quantize: Any) -> SliceLatents:
+        return run_slices(
+            self.slice_networks(), self.h_mean_s(z_hat), self.h_scale_s(z_hat), quantize
+        )
+
+    def _medians(self) -> Tensor:
+        return self.entropy_bottleneck.quantiles[:, 0, 1].detach().view(1, -1, 1, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        """Pixels to reconstruction and likelihoods.
+
+        In training the likelihoods see uniform noise and y_hat is rounded with
+        a straight-through gradient; in evaluation both see the rounded latents,
+        and `x_hat`, clamped to [0, 1], is what :meth:`decompress` gives.
+
+        Args:
+            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+
+        Returns:
+            ``{"x_hat": (B, 3, H, W), "likelihoods": {"y": (B, M, H/16, W/16),
+            "z": (B, channels, H/64, W/64)}}``.
+
+        Raises:
+            ValueError: The input has another form.
+        """
+        self._check_input(x)
+        y = self.analysis(x)
+        z = self.h_a(y)
+        _, z_likelihoods = self.entropy_bottleneck(z)
+        medians = self._medians()
+        z_hat = round_ste(z - medians) + medians
+        if self.training:
+            latents = self._latents(z_hat, _rounder(y, self.num_slices))
+        else:
+            images = [
+                self._latents(z_hat[i : i + 1], _rounder(y[i : i + 1], self.num_slices))
+                for i in range(len(x))
+            ]
+            latents = SliceLatents(*(torch.cat(parts) for parts in zip(*images, strict=True)))
+        _, y_likelihoods = self.gaussian_conditional(y, latents.scales, latents.means)
+        return {
+            "x_hat": self.synthesis(latents.y_hat),
+            "likelihoods": {"y": y_likelihoods, "z": z_likelihoods},
+        }
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> LatentStreams:
+        """Pixels to streams, with a checksum of each image's symbols.
+
+        Args:
+            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+
+        Raises:
+            ValueError: The input has another form, the tables are missing
+                (:meth:`update` makes them), or the latents are not finite.
+        """
+        self._check_input(x)
+        z_tables, y_tables = self._cdf_tables()
+        medians = self._medians()
+        y = self.analysis(x)
+        z_symbols = (self.h_a(y) - medians).round()
+        y_strings, z_strings, checksums = [], [], []
+        for i in range(len(x)):
+            symbols = to_symbols(z_symbols[i])
+            z_strings.append(encode_hyperlatent(symbols, z_tables))
+            encoder = SliceEncoder(
+                y[i : i + 1], self.num_slices, self.gaussian_conditional.scale_table
+            )
+            self._latents(z_symbols[i : i + 1] + medians, encoder)
+            y_strings.append(encoder.finish(y_tables))
+            checksums.append(encoder.checksum(symbols))
+        shape = (int(z_symbols.shape[2]), int(z_symbols.shape[3]))
+        return LatentStreams(y_strings, z_strings, shape, checksums)
+
+    @torch.no_grad()
+    def decode(self, streams: LatentStreams) -> Tensor:
+        """Streams to pixels.
+
+        Args:
+            streams: What :meth:`encode` gave, on this machine and device.
+
+        Returns:
+            (B, 3, H, W) in [0, 1].
+
+        Raises:
+            StreamError: A stream is cut, lengthened or otherwise impossible.
+            ChecksumError: The decoded symbols are not those that were encoded.
+            ValueError: The streams have another form, or the tables are missing.
+        """
+        self._check_streams(streams)
+        z_tables, y_tables = self._cdf_tables()
+        medians = self._medians()
+        z_shape = (self.entropy_bottleneck.channels, *streams.shape)
+        y_hat = []
+        for i, (y_string, z_string) in enumerate(zip(streams.y, streams.z, strict=True)):
+            z_symbols = decode_hyperlatent(z_string, z_shape, z_tables)
+            decoder = SliceDecoder(y_string, self.gaussian_conditional.scale_table, y_tables)
+            z_hat = torch.from_numpy(z_symbols)[None].to(medians) + medians
+            y_hat.append(self._latents(z_hat, decoder).y_hat)
+            decoder.finish()
+            if streams.checksums is not None:
+                actual = decoder.checksum(z_symbols)
+                if actual != streams.checksums[i]:
+                    raise ChecksumError(
+                        f"image {i}: the decoded symbols have checksum {actual:#010x}, those "
+                        f"encoded had {streams.checksums[i]:#010x}"
+                    )
+        return self.synthesis(torch.cat(y_hat)).clamp_(0, 1)
+
+    def compress(self, x: Tensor) -> dict[str, Any]:
+        """Pixels to strings, in CompressAI's form.
+
+        Args:
+            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+
+        Returns:
+            ``{"strings": [y_strings, z_strings], "shape": shape of z}``, one
+            string of each kind per image. For one image that is the structure
+            of the original implementations.
+
+        Raises:
+            ValueError: As for :meth:`encode`.
+        """
+        streams = self.encode(x)
+        return {"strings": [streams.y, streams.z], "shape": torch.Size(streams.shape)}
+
+    def decompress(
+        self, strings: Sequence[Sequence[bytes]], shape: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Strings to pixels: the inverse of :meth:`compress`.
+
+        Strings hold no checksum, so floating-point rounding on another machine
+        can give a wrong picture without an error; ``.lic`` files hold one.
+
+        Args:
+            strings: ``[y_strings, z_strings]``.
+            shape: Rows and columns of z.
+
+        Returns:
+            ``{"x_hat": (B, 3, H, W)}`` in [0, 1].
+
+        Raises:
+            StreamError, ValueError: As for :meth:`decode`.
+        """
+        if len(strings) != 2:
+            raise ValueError(
+                f"strings must be [y_strings, z_strings], not a list of {len(strings)}"
+            )
+        if len(shape) != 2:
+            raise ValueError(f"shape must be the rows and columns of z, not {tuple(shape)}")
+        streams = LatentStreams(
+            list(strings[0]), list(strings[1]), (int(shape[0]), int(shape[1]))
+        )
+        return {"x_hat": self.decode(streams)}
+
+    # Checks.
+
+    def _check_input(self, x: Tensor) -> None:
+        if x.dim() != 4 or x.shape[1] != 3 or len(x) == 0:
+            raise ValueError(f"an input must be (B, 3, H, W) with B >= 1, not {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"an input must be floating point in [0, 1], not {x.dtype}")
+        height, width = x.shape[2:]
+        if height == 0 or width == 0 or height % self.multiple or width % self.multiple:
+            raise ValueError(
+                f"{self.architecture} takes inputs whose sides are multiples of {self.multiple}, "
+                f"not {height} x {width}: pad the picture, or use lic_fast.codec, which does"
+            )
+
+    def _check_streams(self, streams: LatentStreams) -> None:
+        if len(streams.y) != len(streams.z) or not streams.y:
+            raise ValueError(
+                "there must be one y string and one z string per image, at least one of each, "
+                f"not {len(streams.y)} and {len(streams.z)}"
+            )
+        if streams.checksums is not None and len(streams.checksums) != len(streams.y):
+            raise ValueError(
+                f"there are {len(streams.checksums)} checksums for {len(streams.y)} images"
+            )
+        step = max(1, self.multiple // self.z_downsampling)
+        if any(side < 1 or side % step for side in streams.shape):
+            raise ValueError(
+                f"the sides of {self.architecture}'s z are multiples of {step}, "
+                f"not {tuple(streams.shape)}"
+            )
+
+    # Tables and weights.
+
+    def _cdf_tables(self) -> tuple[CdfTables, CdfTables]:
+        return (
+            self._prepared("entropy_bottleneck", self.entropy_bottleneck),
+            self._prepared("gaussian_conditional", self.gaussian_conditional),
+        )
+
+    def _prepared(self, name: str, module: EntropyModel) -> CdfTables:
+        buffers = (module._quantized_cdf, module._cdf_length, module._offset)
+        if any(buffer.numel() == 0 for buffer in buffers):
+            raise ValueError(f"{name} has no CDF tables: call update() once after loading or training")
+        # The key holds the buffers themselves, so that no address can be reused.
+        key = tuple((buffer, _version(buffer)) for buffer in buffers)
+        known = self._tables.get(name)
+        if known is not None and all(
+            old is new and old_version == new_version
+            for (old, old_version), (new, new_version) in zip(known[0], key, strict=True)
+        ):
+            return known[1]
+        tables = CdfTables(*(buffer.detach().cpu().numpy() for buffer in buffers))
+        self._tables[name] = (key, tables)
+        return tables
+
+    def fingerprint(self) -> bytes:
+        """Eight bytes that tell models apart whose weights or CDF tables differ.
+
+        The start of the SHA-256 over every entry of the state dict in order of
+        its name: name and shape as text, values as little-endian float32 or
+        int32 (int64 for index tables).
+        """
+        entries = sorted(self.state_dict().items())
+        key = tuple((entry.data_ptr(), _version(entry)) for _, entry in entries)
+        if self._fingerprint is None or self._fingerprint[0] != key:
+            digest = hashlib.sha256()
+            for name, entry in entries:
+                digest.update(f"{name}{tuple(entry.shape)}".encode())
+                values = entry.detach().cpu().contiguous()
+                values = values.float() if values.is_floating_point() else values
+                array = values.numpy()
+                digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
+            self._fingerprint = (key, digest.digest()[:8])
+        return self._fingerprint[1]
+
+    def train(self, mode: bool = True) -> SliceCompressionModel:
+        """As :meth:`torch.nn.Module.train`."""
+        # Training may write through .data, which no version counter sees.
+        self._fingerprint = None
+        super().train(mode)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves out what is prepared on demand, so that models can be copied and pickled."""
+        return {**self.__dict__, "_tables": {}, "_fingerprint": None}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Loads weights, published names included.
+
+        Old and new names of the factorised prior and a ``module.`` prefix are
+        understood. CDF tables that the state dict leaves out are emptied, since
+        they belong to other weights: :meth:`update` makes them again.
+
+        Args:
+            state_dict: Entries of this model, or of the original implementation.
+            strict: As for :meth:`torch.nn.Module.load_state_dict`.
+            assign: As for :meth:`torch.nn.Module.load_state_dict`.
+
+        Raises:
+            RuntimeError: Names or shapes do not fit and `strict` is set.
+        """
+        entries = with_derived_buffers(normalize_state_dict(state_dict), self)
+        if not assign:
+            # Tables have the size that their model's scales ask for.
+            for name, module in self.named_modules():
+                if isinstance(module, EntropyModel):
+                    for buffer_name, buffer in module.named_buffers(recurse=False):
+                        entry = entries.get(f"{name}.{buffer_name}")
+                        if entry is not None and entry.shape != buffer.shape:
+                            setattr(module, buffer_name, buffer.new_empty(entry.shape))
+        self._fingerprint = None
+        return nn.Module.load_state_dict(self, entries, strict=strict, assign=assign)
+
+    @classmethod
+    def from_state_dict(cls, state_dict: Mapping[str, Any]) -> SliceCompressionModel:
+        """A model whose widths are inferred from the entries, holding a copy of them.
+
+        Args:
+            state_dict: Names and values, published names included.
+
+        Raises:
+            CheckpointError: The entries are not those of this class; the message
+                names what was missing and what was left over.
+        """
+        from lic_fast.models.checkpoint import build_from_state_dict
+
+        return build_from_state_dict(cls, state_dict)
+
+
+def _rounder(y: Tensor, num_slices: int) -> Any:
+    slices = y.chunk(num_slices, 1)
+
+    def quantize(i: int, mean: Tensor, scale: Tensor) -> Tensor:
+        return round_ste(slices[i] - mean) + mean
+
+    return quantize
+
+
+def _version(tensor: Tensor) -> int:
+    # Tensors made in inference mode have no version counter, and cannot change.
+    return 0 if tensor.is_inference() else tensor._version

@@ -1,0 +1,196 @@
+"""From a checkpoint, or a model of the original code, to one of lic_fast's."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lic_fast.errors import CheckpointError
+from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
+from lic_fast.models.stf import SymmetricalTransFormer
+from lic_fast.models.tcm import TCM
+from lic_fast.models.wacnn import WACNN
+
+__all__ = ["MODELS", "accelerate", "build_from_state_dict", "load"]
+
+MODELS: tuple[type[SliceCompressionModel], ...] = (SymmetricalTransFormer, WACNN, TCM)
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_SUFFIXES = (".pth", ".pth.tar", ".pt", ".safetensors")
+_Model = TypeVar("_Model", bound=SliceCompressionModel)
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> SliceCompressionModel:
+    """Loads a checkpoint of any of the models, whatever its widths.
+
+    Args:
+        path: ``.pth``, ``.pth.tar``, ``.pt`` (read without running any code
+            that they hold) or ``.safetensors``; a state dict or a dictionary
+            with one under ``state_dict``; with or without a ``module.`` prefix.
+        device: Where the model goes.
+
+    Returns:
+        The model in evaluation mode, in float32, with its CDF tables made.
+
+    Raises:
+        CheckpointError: The file is missing, cannot be read or fits no model; the
+            message names what was missing and what was left over.
+    """
+    entries = normalize_state_dict(_read(Path(path)))
+    entries = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in entries.items()
+    }
+    try:
+        model = _build(_recognize(entries), entries)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    model.update()
+    return model.eval().to(device)
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    if not path.name.endswith(_SUFFIXES):
+        raise CheckpointError(f"{path}: a checkpoint's name ends with {', '.join(_SUFFIXES)}")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, zipfile.BadZipFile, EOFError, RuntimeError, OSError) as error:
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint: {error}") from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path}: damaged, or holds more than tensors and plain values, which is not loaded "
+            "because it could run code. If you trust its author, save its state dict alone: "
+            "torch.save(torch.load(path, weights_only=False)['state_dict'], new_path)"
+        ) from error
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if not isinstance(content, Mapping) or not content:
+        raise CheckpointError(f"{path}: holds no state dict but a {type(content).__name__}")
+    strange = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if strange or not all(isinstance(name, str) for name in content):
+        raise CheckpointError(
+            f"{path}: holds no state dict: {_some(strange)} are not tensors; a state dict may "
+            f"also stand under one of {', '.join(_WRAPPERS)}"
+        )
+    return content
+
+
+def _recognize(entries: Mapping[str, Tensor]) -> type[SliceCompressionModel]:
+    """The class that can state its arguments, else the one that shares most names."""
+    for model in MODELS:
+        try:
+            model.arguments_from_state_dict(entries)
+        except (KeyError, IndexError, ValueError, ZeroDivisionError):
+            continue
+        return model
+
+    def shared(model: type[SliceCompressionModel]) -> int:
+        with torch.random.fork_rng(devices=[]):
+            return len(model().state_dict().keys() & entries.keys())
+
+    return max(MODELS, key=shared)
+
+
+def build_from_state_dict(model: type[_Model], state_dict: Mapping[str, Any]) -> _Model:
+    """See :meth:`SliceCompressionModel.from_state_dict`."""
+    entries = {
+        name: value.detach().clone() for name, value in normalize_state_dict(state_dict).items()
+    }
+    return _build(model, entries)
+
+
+def _build(
+    model: type[_Model], entries: Mapping[str, Tensor], overrides: Mapping[str, Any] | None = None
+) -> _Model:
+    """A model that holds the given tensors themselves."""
+    try:
+        arguments = model.arguments_from_state_dict(entries)
+    except (KeyError, IndexError, ValueError, ZeroDivisionError):
+        # The default widths, to have names to compare with.
+        arguments = {}
+    try:
+        # Loading must not disturb the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            net = model(**arguments, **(overrides or {}))
+    except ValueError as error:
+        raise CheckpointError(f"the widths of a {model.architecture} do not fit: {error}") from None
+    complete = with_derived_buffers(entries, net)
+    expected = net.state_dict()
+    missing = [name for name in expected if name not in complete]
+    left_over = [name for name in complete if name not in expected]
+    misshapen = [
+        f"{name} {tuple(complete[name].shape)} for {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in complete and value.numel() and complete[name].shape != value.shape
+    ]
+    if missing or left_over or misshapen:
+        raise CheckpointError(
+            f"fits none of {', '.join(m.architecture for m in MODELS)}; closest to "
+            f"{model.architecture}: missing {_some(missing)}; left over {_some(left_over)}; "
+            f"of another shape {_some(misshapen)}"
+        )
+    net.load_state_dict(complete, assign=True)
+    return net
+
+
+def _some(names: Sequence[str], limit: int = 8) -> str:
+    if not names:
+        return "nothing"
+    rest = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + rest
+
+
+def accelerate(module: nn.Module) -> SliceCompressionModel:
+    """lic_fast's model for one of the original classes, sharing its parameters.
+
+    Training either changes both. Classes are recognised by their name and
+    their state dict, not by import.
+
+    Args:
+        module: An instance of ``SymmetricalTransFormer``, ``WACNN`` or ``TCM``
+            of the STF or LIC_TCM code, possibly inside ``DataParallel`` or
+            ``DistributedDataParallel``. One of lic_fast's own is returned as is.
+
+    Raises:
+        TypeError: The class is none of these.
+        CheckpointError: It is by name, but its entries are others.
+    """
+    inner = getattr(module, "module", module)
+    if isinstance(inner, SliceCompressionModel):
+        return inner
+    known = {model.__name__: model for model in MODELS}
+    name = type(inner).__name__
+    if name not in known:
+        raise TypeError(f"accelerate takes one of {', '.join(known)}, not {name}")
+    entries = normalize_state_dict(inner.state_dict(keep_vars=True))
+    model = _build(known[name], entries, _training_arguments(known[name], inner))
+    model.train(inner.training)
+    return model
+
+
+def _training_arguments(model: type[SliceCompressionModel], module: nn.Module) -> dict[str, Any]:
+    """Stochastic depth, which no state dict shows."""
+    if model is WACNN:
+        return {}
+    rates = [
+        float(getattr(part, "drop_prob", 0.0) or 0.0)
+        for name, part in module.named_modules()
+        if name.endswith("drop_path")
+    ]
+    return {"drop_path_rate": max(rates, default=0.0)}

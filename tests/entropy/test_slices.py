@@ -1,0 +1,132 @@
+"""The slice schedule, the streams and the checksum."""
+
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from compressai.entropy_models import GaussianConditional
+from compressai.models.base import get_scale_table
+from torch import nn
+
+from lic_fast.ans import CdfTables
+from lic_fast.entropy import SliceNetworks, run_slices, symbols_checksum
+from lic_fast.entropy.coding import (
+    SliceDecoder,
+    SliceEncoder,
+    decode_hyperlatent,
+    encode_hyperlatent,
+    to_symbols,
+)
+from lic_fast.errors import StreamError
+from lic_fast.models.layers import slice_networks
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    model = GaussianConditional(None)
+    model.update_scale_table(get_scale_table())
+    tables = CdfTables(
+        model.quantized_cdf.numpy(), model.cdf_length.numpy(), model.offset.numpy()
+    )
+    return model.scale_table, tables
+
+
+def networks(limit, seed=0):
+    torch.manual_seed(seed)
+    mean, scale, lrp = slice_networks(6, 8, 4, limit, (5,))
+    return SliceNetworks(mean, scale, lrp, limit)
+
+
+@pytest.mark.parametrize(("limit", "widths"), [(2, [6, 8, 10, 10]), (-1, [6, 8, 10, 12]), (0, [6] * 4)])
+def test_support_is_the_first_slices(limit, widths):
+    nets = networks(limit)
+    assert [net[0].in_channels for net in nets.mean] == widths
+    assert [net[0].in_channels for net in nets.lrp] == [width + 2 for width in widths]
+    hyper = torch.randn(1, 6, 3, 5)
+    out = run_slices(nets, hyper, hyper, lambda i, mean, scale: torch.full_like(mean, i))
+    assert out.y_hat.shape == out.means.shape == out.scales.shape == (1, 8, 3, 5)
+
+
+def test_slices_follow_the_equations():
+    nets = networks(1)
+    means, scales, y = (torch.randn(2, c, 3, 5) * 4 for c in (6, 6, 8))
+    slices = y.chunk(4, 1)
+    seen = []
+
+    def quantize(i, mean, scale):
+        seen.append(i)
+        return (slices[i] - mean).round() + mean
+
+    out = run_slices(nets, means, scales, quantize)
+    assert seen == [0, 1, 2, 3]
+    y_hat = out.y_hat.chunk(4, 1)
+    support = []
+    for i in range(4):
+        context = torch.cat([means, *support], 1)
+        mu = nets.mean[i](context)
+        sigma = nets.scale[i](torch.cat([scales, *support], 1))
+        quantized = torch.round(slices[i] - mu) + mu
+        residual = 0.5 * torch.tanh(nets.lrp[i](torch.cat([context, quantized], 1)))
+        assert torch.equal(out.means.chunk(4, 1)[i], mu)
+        assert torch.equal(out.scales.chunk(4, 1)[i], sigma)
+        assert torch.equal(y_hat[i], quantized + residual)
+        support = [y_hat[0]]
+
+
+def test_attention_stands_before_the_networks_and_lrp_sees_it():
+    nets = networks(1)
+    double = [nn.Identity()] * 3 + [type("Double", (nn.Module,), {"forward": lambda s, x: 2 * x})()]
+    with_attention = SliceNetworks(nets.mean, nets.scale, nets.lrp, 1, double, double)
+    hyper = torch.randn(1, 6, 3, 5)
+    plain = run_slices(nets, hyper, hyper, lambda i, mean, scale: mean)
+    other = run_slices(with_attention, hyper, hyper, lambda i, mean, scale: mean)
+    assert torch.equal(plain.y_hat[:, :6], other.y_hat[:, :6])
+    assert not torch.equal(plain.scales[:, 6:], other.scales[:, 6:])
+    mean_support = 2 * torch.cat([hyper, other.y_hat[:, :2]], 1)
+    mu = nets.mean[3](mean_support)
+    residual = nets.lrp[3](torch.cat([mean_support, mu], 1))
+    assert torch.equal(other.y_hat[:, 6:], mu + 0.5 * torch.tanh(residual))
+
+
+@torch.no_grad()
+def test_encoder_and_decoder_agree(gaussian):
+    scale_table, tables = gaussian
+    nets = networks(2)
+    means, scales, y = (torch.randn(1, c, 3, 5) * 30 for c in (6, 6, 8))
+    encoder = SliceEncoder(y, 4, scale_table)
+    sent = run_slices(nets, means, scales, encoder)
+    string = encoder.finish(tables)
+    decoder = SliceDecoder(string, scale_table, tables)
+    received = run_slices(nets, means, scales, decoder)
+    decoder.finish()
+    assert torch.equal(sent.y_hat, received.y_hat)
+    z = np.zeros((1, 1, 1), np.int32)
+    assert encoder.checksum(z) == decoder.checksum(z) == symbols_checksum(z, encoder.symbols)
+    short = SliceDecoder(string + b"\0\0\0\0", scale_table, tables)
+    run_slices(nets, means, scales, short)
+    with pytest.raises(StreamError):
+        short.finish()
+
+
+def test_hyperlatents_use_the_table_of_their_channel(gaussian):
+    _, tables = gaussian
+    symbols = np.random.default_rng(0).integers(-300, 300, (64, 2, 3)).astype(np.int32)
+    string = encode_hyperlatent(symbols, tables)
+    assert np.array_equal(decode_hyperlatent(string, symbols.shape, tables), symbols)
+    quiet = encode_hyperlatent(np.zeros_like(symbols), tables)
+    assert len(quiet) < len(string)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 2.0**29, -(2.0**40)])
+def test_latents_that_no_stream_holds_are_refused(value):
+    with pytest.raises(ValueError, match="not finite"):
+        to_symbols(torch.tensor([0.0, value]))
+    assert to_symbols(torch.tensor([2.0**29 - 64])).item() == 2**29 - 64
+
+
+def test_checksum_is_the_documented_crc():
+    z = np.array([[[1, -1]]], np.int16)
+    y = [np.array([[[2]]], np.int64), np.array([[[-3]]], np.int32)]
+    data = b"".join(v.to_bytes(4, "little", signed=True) for v in (1, -1, 2, -3))
+    assert symbols_checksum(z, y) == zlib.crc32(data)

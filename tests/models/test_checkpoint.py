@@ -1,0 +1,203 @@
+"""Checkpoints in all the forms that they are published in."""
+
+import pickle
+import re
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import lic_fast
+from lic_fast.errors import CheckpointError
+from lic_fast.models import TCM, WACNN
+from tests.models.tiny import CLASSES, pictures, tiny
+
+every_model = pytest.mark.parametrize("model", CLASSES)
+
+
+def published(state_dict):
+    """Names as the original code wrote them."""
+    names = {"matrices": "_matrix", "biases": "_bias", "factors": "_factor"}
+    pattern = re.compile(r"entropy_bottleneck\.(matrices|biases|factors)\.(\d)")
+    return {
+        pattern.sub(lambda m: f"entropy_bottleneck.{names[m[1]]}{m[2]}", name): value
+        for name, value in state_dict.items()
+    }
+
+
+@every_model
+@pytest.mark.parametrize("suffix", [".pth", ".pth.tar", ".pt", ".safetensors"])
+@pytest.mark.parametrize("form", ["plain", "wrapped", "prefixed", "old names", "no tables"])
+def test_load_understands_every_published_form(model, suffix, form, tmp_path):
+    net = tiny(model)
+    entries = {name: value.contiguous() for name, value in net.state_dict().items()}
+    if form == "prefixed":
+        entries = {f"module.{name}": value for name, value in entries.items()}
+    elif form == "old names":
+        entries = published(entries)
+        assert "entropy_bottleneck._matrix0" in entries
+    elif form == "no tables":
+        derived = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table", "position_index")
+        entries = {n: v for n, v in entries.items() if not n.endswith(derived)}
+    path = tmp_path / f"checkpoint{suffix}"
+    if suffix == ".safetensors":
+        if form == "wrapped":
+            pytest.skip("safetensors holds a state dict and nothing else")
+        save_file(entries, path)
+    else:
+        wrapped = {"epoch": 3, "loss": 0.5, "state_dict": entries, "optimizer": {"lr": 1e-4}}
+        torch.save(wrapped if form == "wrapped" else entries, path)
+
+    loaded = lic_fast.load(path)
+    assert type(loaded) is model
+    assert not loaded.training
+    x = pictures(model)
+    assert loaded.compress(x)["strings"] == net.compress(x)["strings"]
+    assert loaded.fingerprint() == net.fingerprint()
+
+
+def test_half_precision_files_are_loaded_as_float32(tmp_path):
+    net = tiny(WACNN)
+    path = tmp_path / "half.safetensors"
+    save_file({n: v.half() if v.is_floating_point() else v for n, v in net.state_dict().items()}, path)
+    assert {p.dtype for p in lic_fast.load(path).parameters()} == {torch.float32}
+
+
+def test_loading_leaves_random_numbers_alone():
+    entries = tiny(WACNN).state_dict()
+    torch.manual_seed(5)
+    expected = torch.rand(4)
+    torch.manual_seed(5)
+    WACNN.from_state_dict(entries)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_from_state_dict_holds_a_copy():
+    net = tiny(WACNN)
+    entries = net.state_dict()
+    other = WACNN.from_state_dict(entries)
+    with torch.no_grad():
+        other.g_a[0].weight.zero_()
+    assert net.g_a[0].weight.abs().sum() > 0
+
+
+@every_model
+def test_a_file_that_fits_no_model_is_named_entry_by_entry(model, tmp_path):
+    entries = dict(tiny(model).state_dict())
+    del entries["h_a.0.conv1.bias" if model is TCM else "h_a.0.bias"]
+    entries["extra.weight"] = torch.zeros(1)
+    path = tmp_path / "odd.pth"
+    torch.save(entries, path)
+    with pytest.raises(CheckpointError) as error:
+        lic_fast.load(path)
+    message = str(error.value)
+    assert f"closest to {model.architecture}" in message
+    assert re.search(r"missing h_a\.0\.(conv1\.)?bias;", message)
+    assert "left over extra.weight;" in message
+    assert str(path) in message
+
+
+def test_a_shape_that_does_not_fit_is_named(tmp_path):
+    entries = dict(tiny(WACNN).state_dict())
+    entries["g_a.2.weight"] = torch.zeros(8, 9, 5, 5)
+    torch.save(entries, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=r"g_a.2.weight \(8, 9, 5, 5\) for \(8, 8, 5, 5\)"):
+        lic_fast.load(tmp_path / "odd.pth")
+
+
+def test_an_unrelated_network_is_refused(tmp_path):
+    torch.save(nn.Linear(3, 4).state_dict(), tmp_path / "linear.pth")
+    with pytest.raises(CheckpointError, match="fits none of SymmetricalTransFormer, WACNN, TCM"):
+        lic_fast.load(tmp_path / "linear.pth")
+    with pytest.raises(CheckpointError, match="left over weight, bias"):
+        WACNN.from_state_dict(nn.Linear(3, 4).state_dict())
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("this must never run",))
+
+
+def test_files_that_are_no_checkpoints(tmp_path, capsys):
+    cases = {
+        "missing.pth": (None, "no such file"),
+        "model.txt": (b"x", "name ends with"),
+        "empty.pth": (b"", "damaged"),
+        "text.pth": (b"hello", "damaged"),
+        "text.safetensors": (b"hello", "damaged"),
+        "huge.safetensors": (b"\xff" * 16, "damaged"),
+        "code.pth": (pickle.dumps(Payload()), "could run code"),
+    }
+    for name, (content, message) in cases.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
+            lic_fast.load(tmp_path / name)
+    assert "never run" not in capsys.readouterr().out
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(CheckpointError, match="no state dict but a list"):
+        lic_fast.load(tmp_path / "list.pth")
+    torch.save({"epoch": 3}, tmp_path / "epoch.pth")
+    with pytest.raises(CheckpointError, match="epoch are not tensors"):
+        lic_fast.load(tmp_path / "epoch.pth")
+    torch.save(tiny(WACNN).state_dict(), tmp_path / "cut.pth")
+    whole = (tmp_path / "cut.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="damaged"):
+        lic_fast.load(tmp_path / "cut.pth")
+
+
+def original(net):
+    """A module of the original class's name, with its names of the prior's parameters."""
+    prior = nn.Module()
+    for name, value in net.entropy_bottleneck.named_parameters():
+        old = name.replace("matrices.", "_matrix").replace("biases.", "_bias")
+        prior.register_parameter(old.replace("factors.", "_factor"), value)
+    for name, value in net.entropy_bottleneck.named_buffers(recurse=False):
+        prior.register_buffer(name, value)
+    prior.likelihood_lower_bound = net.entropy_bottleneck.likelihood_lower_bound
+    module = type(type(net).__name__, (nn.Module,), {})()
+    for name, child in net.named_children():
+        setattr(module, name, prior if name == "entropy_bottleneck" else child)
+    return module
+
+
+@every_model
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_accelerate_shares_the_parameters(model, wrapped):
+    net, x = tiny(model), pictures(model)
+    module = original(net).eval()
+    fast = lic_fast.accelerate(nn.DataParallel(module) if wrapped else module)
+    assert type(fast) is model
+    assert not fast.training
+    assert fast.compress(x)["strings"] == net.compress(x)["strings"]
+    theirs = {p.data_ptr() for p in module.parameters()}
+    assert {p.data_ptr() for p in fast.parameters()} == theirs
+    assert {id(p) for p in fast.parameters()} == {id(p) for p in module.parameters()}
+    with torch.no_grad():
+        net.h_a.apply(lambda m: m.weight.zero_() if isinstance(m, nn.Conv2d) else None)
+    assert torch.equal(fast(x)["x_hat"], net(x)["x_hat"])
+    assert lic_fast.accelerate(fast) is fast
+
+
+def test_accelerate_refuses_other_classes():
+    with pytest.raises(TypeError, match="SymmetricalTransFormer, WACNN, TCM, not Linear"):
+        lic_fast.accelerate(nn.Linear(2, 2))
+    impostor = type("WACNN", (nn.Module,), {})()
+    impostor.layer = nn.Linear(2, 2)
+    with pytest.raises(CheckpointError, match="left over layer.weight"):
+        lic_fast.accelerate(impostor)
+
+
+def test_accelerate_keeps_stochastic_depth_and_training():
+    class DropPath(nn.Module):
+        drop_prob = 0.37
+
+    module = original(tiny(CLASSES[0]))
+    module.layers[0].blocks[0].drop_path = DropPath()
+    module.train()
+    fast = lic_fast.accelerate(module)
+    assert fast.training
+    rates = [part.p for name, part in fast.named_modules() if name.endswith("drop_path")]
+    assert max(rates) == pytest.approx(0.37)

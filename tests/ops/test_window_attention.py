@@ -1,0 +1,156 @@
+"""Window attention against a definition written token by token, and against torchvision's."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchvision.models.swin_transformer import shifted_window_attention
+
+from lic_fast.ops import relative_position_index, window_attention
+
+
+def by_tokens(qkv, bias_table, window, shift, mask_value, pad_value):
+    """Every query against every key, with the window that each lies in."""
+    batch, height, width, channels = qkv.shape
+    heads, dim = bias_table.shape[1], channels // 3 // bias_table.shape[1]
+    rows, columns = -(-height // window) * window, -(-width // window) * window
+    padded = torch.zeros(batch, rows, columns, channels, dtype=qkv.dtype)
+    if pad_value is not None:
+        padded += pad_value
+    padded[:, :height, :width] = qkv
+    out = torch.zeros(batch, height, width, channels // 3, dtype=qkv.dtype)
+
+    def place(r, c):
+        """Place of a token in the shifted map: window, place inside, and whether it wrapped."""
+        r, c = (r - shift) % rows, (c - shift) % columns
+        wrapped = (r >= rows - shift, c >= columns - shift)
+        return (r // window, c // window), (r % window, c % window), wrapped
+
+    tokens = [(r, c) for r in range(rows) for c in range(columns)]
+    for r, c in tokens:
+        if r >= height or c >= width:
+            continue
+        home, inside, wrapped = place(r, c)
+        for head in range(heads):
+            own = slice(head * dim, (head + 1) * dim)
+            logits, values = [], []
+            for kr, kc in tokens:
+                other, key_inside, key_wrapped = place(kr, kc)
+                if other != home:
+                    continue
+                key = padded[:, kr, kc]
+                logit = (padded[:, r, c, own] * key[:, channels // 3 :][:, own]).sum(-1) / dim**0.5
+                dr = inside[0] - key_inside[0] + window - 1
+                dc = inside[1] - key_inside[1] + window - 1
+                logit = logit + bias_table[dr * (2 * window - 1) + dc, head]
+                logits.append(logit + (mask_value if wrapped != key_wrapped else 0.0))
+                values.append(key[:, 2 * channels // 3 :][:, own])
+            weights = torch.stack(logits, -1).softmax(-1)
+            out[:, r, c, own] = (weights[..., None] * torch.stack(values, 1)).sum(1)
+    return out
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    window=st.sampled_from([1, 2, 3, 4]),
+    sides=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    heads=st.integers(1, 3),
+    dim=st.sampled_from([1, 2, 5]),
+    shifted=st.booleans(),
+    padded=st.booleans(),
+    mask_value=st.sampled_from([-100.0, float("-inf")]),
+    seed=st.integers(0, 2**31),
+)
+def test_matches_the_definition_by_tokens(
+    window, sides, heads, dim, shifted, padded, mask_value, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    qkv = normal(2, *sides, 3 * heads * dim)
+    bias_table = normal((2 * window - 1) ** 2, heads)
+    pad_value = normal(3 * heads * dim) if padded else None
+    shift = window // 2 if shifted else 0
+    actual = window_attention(
+        qkv,
+        bias_table,
+        window_size=window,
+        shift=shift,
+        mask_value=mask_value,
+        pad_value=pad_value,
+    )
+    expected = by_tokens(qkv, bias_table, window, shift, mask_value, pad_value)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [0, 2])
+@pytest.mark.parametrize("sides", [(8, 12), (7, 10), (4, 4)])
+def test_matches_torchvision(shift, sides):
+    torch.manual_seed(0)
+    heads, dim, window = 3, 12, 4
+    x = torch.randn(2, *sides, dim)
+    qkv_weight, qkv_bias = torch.randn(3 * dim, dim), torch.randn(3 * dim)
+    proj_weight, proj_bias = torch.randn(dim, dim), torch.randn(dim)
+    table = torch.randn((2 * window - 1) ** 2, heads)
+    index = relative_position_index(window)
+    bias = table[index.flatten()].view(16, 16, heads).permute(2, 0, 1)[None]
+    expected = shifted_window_attention(
+        x, qkv_weight, proj_weight, bias, [window, window], heads, [shift, shift],
+        qkv_bias=qkv_bias, proj_bias=proj_bias, training=False,
+    )  # fmt: skip
+    # torchvision drops the shift where there is one window only.
+    own_shift = 0 if sides == (4, 4) else shift
+    attended = window_attention(
+        torch.nn.functional.linear(x, qkv_weight, qkv_bias),
+        table,
+        window_size=window,
+        shift=own_shift,
+        pad_value=qkv_bias,
+    )
+    actual = torch.nn.functional.linear(attended, proj_weight, proj_bias)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients():
+    torch.manual_seed(0)
+    qkv = torch.randn(1, 3, 5, 12, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(9, 2, dtype=torch.float64, requires_grad=True)
+    pad = torch.randn(12, dtype=torch.float64, requires_grad=True)
+
+    def attend(qkv, table, pad):
+        return window_attention(qkv, table, window_size=2, shift=1, pad_value=pad)
+
+    assert torch.autograd.gradcheck(attend, (qkv, table, pad))
+
+
+def test_the_input_is_not_written_to():
+    qkv = torch.randn(1, 4, 4, 6)
+    before = qkv.clone()
+    window_attention(qkv, torch.zeros(49, 1), window_size=4, shift=2, pad_value=torch.ones(6))
+    assert torch.equal(qkv, before)
+
+
+def test_dropout_and_scale():
+    torch.manual_seed(0)
+    qkv, table = torch.randn(1, 4, 4, 6), torch.zeros(49, 1)
+    plain = window_attention(qkv, table, window_size=4)
+    assert not torch.equal(window_attention(qkv, table, window_size=4, dropout=0.5), plain)
+    # With a factor of zero every token is the mean of its window.
+    mean = window_attention(qkv, table, window_size=4, scale=0.0)
+    torch.testing.assert_close(mean, qkv[..., 4:].mean((1, 2), keepdim=True).expand_as(mean))
+
+
+@pytest.mark.parametrize(
+    ("shape", "table", "window", "shift", "message"),
+    [
+        ((1, 4, 4, 10), (9, 2), 2, 0, "3 x 2 heads"),
+        ((1, 4, 4, 12), (49, 2), 2, 0, "relative positions"),
+        ((1, 4, 4, 12), (9, 2), 2, 2, "shift must be"),
+        ((1, 4, 4, 12), (9, 2), 2, -1, "shift must be"),
+    ],
+)
+def test_operands_that_do_not_fit_are_refused(shape, table, window, shift, message):
+    with pytest.raises(ValueError, match=message):
+        window_attention(torch.zeros(shape), torch.zeros(table), window_size=window, shift=shift)
