@@ -8,7 +8,11 @@ from setuptools import setup
 
 # No -march=native and no torch: one wheel serves every torch version and every
 # CPU of its architecture. Instruction sets are chosen at run time.
-FLAGS = ["/O2"] if sys.platform == "win32" else ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+FLAGS = (
+    ["/O2"]
+    if sys.platform == "win32"
+    else ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+)
 
 ParallelCompile("LIC_FAST_BUILD_JOBS", default=0).install()
 

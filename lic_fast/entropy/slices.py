@@ -27,6 +27,9 @@ Quantizer = Callable[[int, Tensor, Tensor], Tensor]
 """(slice index, mean, scale) to symbols + mean: rounds in an encoder, reads in a decoder."""
 
 
+_Networks = Sequence[nn.Module] | nn.ModuleList
+
+
 @dataclass(frozen=True)
 class SliceNetworks:
     """The networks of the slices, one entry per slice.
@@ -40,12 +43,12 @@ class SliceNetworks:
         scale_attention: Applied to the input of g (TCM), or None.
     """
 
-    mean: Sequence[nn.Module]
-    scale: Sequence[nn.Module]
-    lrp: Sequence[nn.Module]
+    mean: _Networks
+    scale: _Networks
+    lrp: _Networks
     max_support_slices: int
-    mean_attention: Sequence[nn.Module] | None = None
-    scale_attention: Sequence[nn.Module] | None = None
+    mean_attention: _Networks | None = None
+    scale_attention: _Networks | None = None
 
     def support(self, decoded: list[Tensor]) -> list[Tensor]:
         """The slices among those decoded that the next one may depend on."""

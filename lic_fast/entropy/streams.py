@@ -36,7 +36,7 @@ def symbols_checksum(z_symbols: np.ndarray, y_symbols: Iterable[np.ndarray]) -> 
         z_symbols: Hyperlatent symbols, (channel, row, column).
         y_symbols: Latent symbols of each slice, (channel, row, column).
     """
-    crc = zlib.crc32(np.ascontiguousarray(z_symbols, dtype="<i4"))
+    crc = zlib.crc32(np.ascontiguousarray(z_symbols, dtype="<i4").data)
     for symbols in y_symbols:
-        crc = zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4"), crc)
+        crc = zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4").data, crc)
     return crc

@@ -250,9 +250,7 @@ class SliceCompressionModel(CompressionModel):
             )
         if len(shape) != 2:
             raise ValueError(f"shape must be the rows and columns of z, not {tuple(shape)}")
-        streams = LatentStreams(
-            list(strings[0]), list(strings[1]), (int(shape[0]), int(shape[1]))
-        )
+        streams = LatentStreams(list(strings[0]), list(strings[1]), (int(shape[0]), int(shape[1])))
         return {"x_hat": self.decode(streams)}
 
     # Checks.
@@ -297,7 +295,9 @@ class SliceCompressionModel(CompressionModel):
     def _prepared(self, name: str, module: EntropyModel) -> CdfTables:
         buffers = (module._quantized_cdf, module._cdf_length, module._offset)
         if any(buffer.numel() == 0 for buffer in buffers):
-            raise ValueError(f"{name} has no CDF tables: call update() once after loading or training")
+            raise ValueError(
+                f"{name} has no CDF tables: call update() once after loading or training"
+            )
         # The key holds the buffers themselves, so that no address can be reused.
         key = tuple((buffer, _version(buffer)) for buffer in buffers)
         known = self._tables.get(name)
@@ -359,14 +359,13 @@ class SliceCompressionModel(CompressionModel):
             RuntimeError: Names or shapes do not fit and `strict` is set.
         """
         entries = with_derived_buffers(normalize_state_dict(state_dict), self)
-        if not assign:
-            # Tables have the size that their model's scales ask for.
-            for name, module in self.named_modules():
-                if isinstance(module, EntropyModel):
-                    for buffer_name, buffer in module.named_buffers(recurse=False):
-                        entry = entries.get(f"{name}.{buffer_name}")
-                        if entry is not None and entry.shape != buffer.shape:
-                            setattr(module, buffer_name, buffer.new_empty(entry.shape))
+        # Tables have the size that their model's scales ask for.
+        for name, module in self.named_modules():
+            if isinstance(module, EntropyModel):
+                for buffer_name, buffer in module.named_buffers(recurse=False):
+                    entry = entries.get(f"{name}.{buffer_name}")
+                    if entry is not None and entry.shape != buffer.shape:
+                        setattr(module, buffer_name, buffer.new_empty(entry.shape))
         self._fingerprint = None
         return nn.Module.load_state_dict(self, entries, strict=strict, assign=assign)
 

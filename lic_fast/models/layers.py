@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,16 +14,17 @@ from torch import Tensor, nn
 from lic_fast import ops
 
 __all__ = [
-    "ResidualUnit",
     "WindowAttention",
     "hyper_analysis",
     "hyper_analysis_channels",
     "hyper_synthesis",
     "hyper_synthesis_channels",
+    "residual_units",
     "sequence",
     "slice_network",
     "slice_network_arguments",
     "slice_networks",
+    "support_channels",
 ]
 
 
@@ -92,34 +94,39 @@ def _with_gelu(layers: Sequence[nn.Module]) -> nn.Sequential:
 
 def hyper_analysis(in_channels: int, channels: Sequence[int]) -> nn.Sequential:
     """h_a of STF and WACNN: five 3x3 convolutions, stride 2 at the third and the fifth."""
-    widths = [in_channels, *channels]
+    pairs = pairwise([in_channels, *channels])
     strides = (1, 1, 2, 1, 2)
-    return _with_gelu(
-        [
-            conv3x3(a, b, stride)
-            for a, b, stride in zip(widths[:-1], channels, strides, strict=True)
-        ]
-    )
+    return _with_gelu([conv3x3(a, b, s) for (a, b), s in zip(pairs, strides, strict=True)])
 
 
 def hyper_synthesis(in_channels: int, channels: Sequence[int]) -> nn.Sequential:
     """h_mean_s and h_scale_s of STF and WACNN: sub-pixel steps at the second and the fourth."""
-    widths = [in_channels, *channels]
-    pairs = list(zip(widths[:-1], channels, strict=True))
+    pairs = pairwise([in_channels, *channels])
     return _with_gelu(
-        [subpel_conv3x3(a, b, 2) if i in (1, 3) else conv3x3(a, b) for i, (a, b) in enumerate(pairs)]
+        [
+            subpel_conv3x3(a, b, 2) if i in (1, 3) else conv3x3(a, b)
+            for i, (a, b) in enumerate(pairs)
+        ]
     )
 
 
 def slice_network(in_channels: int, channels: Sequence[int], out_channels: int) -> nn.Sequential:
     """3x3 convolutions with GELU between: the mean, scale or LRP network of a slice."""
     widths = [in_channels, *channels, out_channels]
-    return _with_gelu(
-        [
-            conv(a, b, kernel_size=3, stride=1)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
-        ]
-    )
+    return _with_gelu([conv(a, b, kernel_size=3, stride=1) for a, b in pairwise(widths)])
+
+
+def support_channels(
+    hyper_channels: int, latent_channels: int, num_slices: int, max_support_slices: int
+) -> list[int]:
+    """Channels that each slice's mean and scale networks read; see :func:`slice_networks`."""
+    if num_slices < 1 or latent_channels % num_slices:
+        raise ValueError(
+            f"{latent_channels} latent channels do not divide into {num_slices} slices"
+        )
+    width = latent_channels // num_slices
+    limit = num_slices if max_support_slices < 0 else max_support_slices
+    return [hyper_channels + width * min(i, limit) for i in range(num_slices)]
 
 
 def slice_networks(
@@ -142,42 +149,48 @@ def slice_networks(
     Raises:
         ValueError: M does not divide into the slices.
     """
-    if num_slices < 1 or latent_channels % num_slices:
-        raise ValueError(f"{latent_channels} latent channels do not divide into {num_slices} slices")
+    inputs = support_channels(hyper_channels, latent_channels, num_slices, max_support_slices)
     width = latent_channels // num_slices
-    limit = num_slices if max_support_slices < 0 else max_support_slices
 
     def networks(own: int) -> nn.ModuleList:
-        # `own`: LRP also reads the slice itself.
-        return nn.ModuleList(
-            slice_network(hyper_channels + width * (min(i, limit) + own), entropy_channels, width)
-            for i in range(num_slices)
-        )
+        return nn.ModuleList(slice_network(n + own, entropy_channels, width) for n in inputs)
 
-    return networks(0), networks(0), networks(1)
+    # LRP also reads the slice itself.
+    return networks(0), networks(0), networks(width)
 
 
 class ResidualUnit(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around half the channels, with GELU, and a skip.
+    """1x1, 3x3 and 1x1 convolutions around half the channels, and a skip.
 
-    Of the attention module of Cheng et al., CVPR 2020, figure 4, with GELU for
-    ReLU as in WACNN.
+    Of the attention module of Cheng et al., "Learned Image Compression with
+    Discretized Gaussian Mixture Likelihoods and Attention Modules", CVPR 2020,
+    figure 4: with ReLU there and in TCM, with GELU in WACNN.
+
+    Args:
+        channels: Channels of input and output.
+        activation: Makes the activation that stands behind every sum.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.conv = _with_gelu(
-            [
-                conv1x1(channels, channels // 2),
-                conv3x3(channels // 2, channels // 2),
-                conv1x1(channels // 2, channels),
-            ]
+        half = channels // 2
+        self.conv = nn.Sequential(
+            conv1x1(channels, half),
+            activation(),
+            conv3x3(half, half),
+            activation(),
+            conv1x1(half, channels),
         )
-        self.gelu = nn.GELU()
+        self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        return self.gelu(self.conv(x) + x)
+        return self.activation(self.conv(x) + x)
+
+
+def residual_units(channels: int, activation: type[nn.Module]) -> list[nn.Module]:
+    """The three residual units that both branches of an attention module have."""
+    return [ResidualUnit(channels, activation) for _ in range(3)]
 
 
 # Widths read back from a state dict.
@@ -209,7 +222,7 @@ def hyper_synthesis_channels(entries: Mapping[str, Tensor]) -> tuple[int, ...]:
 def slice_network_arguments(entries: Mapping[str, Tensor]) -> dict[str, Any]:
     """`num_slices`, `max_support_slices` and `entropy_channels`."""
     inputs = [weight.shape[1] for weight in sequence(entries, "cc_mean_transforms.{}.0.weight")]
-    outputs = []
+    outputs: list[int] = []
     while (name := f"cc_mean_transforms.0.{2 * len(outputs)}.weight") in entries:
         outputs.append(entries[name].shape[0])
     *entropy_channels, slice_channels = outputs

@@ -224,11 +224,14 @@ class SymmetricalTransFormer(SliceCompressionModel):
     def arguments_from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         """See :class:`SliceCompressionModel`."""
         embed = state_dict["patch_embed.proj.weight"]
-        depths, heads = [], []
+        depths: list[int] = []
+        heads: list[int] = []
         block = "layers.{}.blocks.{}.norm1.weight"
         while block.format(len(depths), 0) in state_dict:
             stage = len(depths)
-            depths.append(len(list(sequence(state_dict, f"layers.{stage}.blocks.{{}}.norm1.weight"))))
+            depths.append(
+                len(list(sequence(state_dict, f"layers.{stage}.blocks.{{}}.norm1.weight")))
+            )
             heads.append(
                 state_dict[f"layers.{stage}.blocks.0.attn.relative_position_bias_table"].shape[1]
             )
@@ -253,7 +256,11 @@ class PatchEmbed(nn.Module):
     """Pixels (B, 3, H, W) to one token per patch, (B, H/p, W/p, C)."""
 
     def __init__(
-        self, patch_size: int, in_chans: int, dim: int, norm_layer: Callable[[int], nn.Module] | None
+        self,
+        patch_size: int,
+        in_chans: int,
+        dim: int,
+        norm_layer: Callable[[int], nn.Module] | None,
     ) -> None:
         super().__init__()
         self.proj = nn.Conv2d(in_chans, dim, kernel_size=patch_size, stride=patch_size)

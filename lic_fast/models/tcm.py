@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from compressai.layers import (
-    AttentionBlock,
     ResidualBlock,
     ResidualBlockUpsample,
     ResidualBlockWithStride,
@@ -28,7 +27,12 @@ from torchvision.ops import StochasticDepth
 from lic_fast import ops
 from lic_fast.entropy import SliceNetworks
 from lic_fast.models.base import SliceCompressionModel
-from lic_fast.models.layers import slice_network_arguments, slice_networks
+from lic_fast.models.layers import (
+    residual_units,
+    slice_network_arguments,
+    slice_networks,
+    support_channels,
+)
 
 __all__ = ["TCM"]
 
@@ -111,7 +115,9 @@ class TCM(SliceCompressionModel):
         def stage(i: int) -> list[nn.Module]:
             first = sum(config[:i])
             return [
-                ConvTransBlock(N, head_dim[i], window_size, drop_path[first + j], shifted=j % 2 == 1)
+                ConvTransBlock(
+                    N, head_dim[i], window_size, drop_path[first + j], shifted=j % 2 == 1
+                )
                 for j in range(config[i])
             ]
 
@@ -157,16 +163,14 @@ class TCM(SliceCompressionModel):
 
         self.num_slices = num_slices
         self.max_support_slices = max_support_slices
+        widths = support_channels(M, M, num_slices, max_support_slices)
         self.cc_mean_transforms, self.cc_scale_transforms, self.lrp_transforms = slice_networks(
             M, M, num_slices, max_support_slices, entropy_channels
         )
 
         def attention() -> nn.ModuleList:
-            widths = [network[0].in_channels for network in self.cc_mean_transforms]
             return nn.ModuleList(
-                nn.Sequential(
-                    SWAtten(width, attention_channels, attention_head_dim, window_size)
-                )
+                nn.Sequential(SWAtten(width, attention_channels, attention_head_dim, window_size))
                 for width in widths
             )
 
@@ -308,7 +312,7 @@ class ConvTransBlock(nn.Module):
         return x + self.conv1_2(torch.cat([conv, trans], 1))
 
 
-class SWAtten(AttentionBlock):
+class SWAtten(nn.Module):
     """Attention module with a pair of Swin blocks before its mask branch.
 
     The paper's parameter-efficient Swin-attention module, figure 5. The
@@ -325,7 +329,11 @@ class SWAtten(AttentionBlock):
     """
 
     def __init__(self, channels: int, inner_channels: int, head_dim: int, window_size: int) -> None:
-        super().__init__(inner_channels)
+        super().__init__()
+        self.conv_a = nn.Sequential(*residual_units(inner_channels, nn.ReLU))
+        self.conv_b = nn.Sequential(
+            *residual_units(inner_channels, nn.ReLU), conv1x1(inner_channels, inner_channels)
+        )
         self.non_local_block = SwinBlock(inner_channels, head_dim, window_size)
         self.in_conv = conv1x1(channels, inner_channels)
         self.out_conv = conv1x1(inner_channels, channels)

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.layers import (
-    ResidualUnit,
     WindowAttention,
     hyper_analysis,
     hyper_analysis_channels,
     hyper_synthesis,
     hyper_synthesis_channels,
+    residual_units,
     slice_network_arguments,
     slice_networks,
 )
@@ -134,9 +134,7 @@ class WACNN(SliceCompressionModel):
     @classmethod
     def arguments_from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         """See :class:`SliceCompressionModel`."""
-        tables = [
-            state_dict[f"g_a.{i}.conv_b.0.attn.relative_position_bias_table"] for i in (4, 8)
-        ]
+        tables = [state_dict[f"g_a.{i}.conv_b.0.attn.relative_position_bias_table"] for i in (4, 8)]
         return {
             "N": state_dict["g_a.0.weight"].shape[0],
             "M": state_dict["g_a.7.weight"].shape[0],
@@ -162,10 +160,10 @@ class WindowAttentionModule(nn.Module):
 
     def __init__(self, dim: int, window_size: int, num_heads: int) -> None:
         super().__init__()
-        self.conv_a = nn.Sequential(*(ResidualUnit(dim) for _ in range(3)))
+        self.conv_a = nn.Sequential(*residual_units(dim, nn.GELU))
         self.conv_b = nn.Sequential(
             ResidualWindowAttention(dim, window_size, num_heads),
-            *(ResidualUnit(dim) for _ in range(3)),
+            *residual_units(dim, nn.GELU),
             conv1x1(dim, dim),
         )
 

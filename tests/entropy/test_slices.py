@@ -26,9 +26,7 @@ from lic_fast.models.layers import slice_networks
 def gaussian():
     model = GaussianConditional(None)
     model.update_scale_table(get_scale_table())
-    tables = CdfTables(
-        model.quantized_cdf.numpy(), model.cdf_length.numpy(), model.offset.numpy()
-    )
+    tables = CdfTables(model.quantized_cdf.numpy(), model.cdf_length.numpy(), model.offset.numpy())
     return model.scale_table, tables
 
 
@@ -38,7 +36,9 @@ def networks(limit, seed=0):
     return SliceNetworks(mean, scale, lrp, limit)
 
 
-@pytest.mark.parametrize(("limit", "widths"), [(2, [6, 8, 10, 10]), (-1, [6, 8, 10, 12]), (0, [6] * 4)])
+@pytest.mark.parametrize(
+    ("limit", "widths"), [(2, [6, 8, 10, 10]), (-1, [6, 8, 10, 12]), (0, [6] * 4)]
+)
 def test_support_is_the_first_slices(limit, widths):
     nets = networks(limit)
     assert [net[0].in_channels for net in nets.mean] == widths

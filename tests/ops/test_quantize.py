@@ -18,7 +18,9 @@ def test_scale_index_is_compressai_s(values):
     model.update_scale_table(get_scale_table())
     table = model.scale_table
     # The entries themselves and their neighbours are where an index changes.
-    edges = torch.cat([table, torch.nextafter(table, torch.tensor(1e9)), torch.nextafter(table, -table)])
+    edges = torch.cat(
+        [table, torch.nextafter(table, torch.tensor(1e9)), torch.nextafter(table, -table)]
+    )
     scales = torch.cat([torch.tensor(values, dtype=torch.float32), edges])
     expected = model.build_indexes(scales)
     assert torch.equal(scale_index(scales, table).int(), expected.int())

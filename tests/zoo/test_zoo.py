@@ -1,0 +1,49 @@
+"""The embedded models."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lic_fast import zoo
+from lic_fast.models import MODELS
+from tests.shared import shared_path
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_every_model_loads_and_has_a_card(name):
+    entry = zoo.describe(name)
+    net = zoo.load(name)
+    assert entry.name == name
+    assert type(net).__name__ == entry.architecture
+    assert type(net) in MODELS
+    card = zoo.path(name).with_suffix(".md").read_text()
+    assert f"{entry.kodak_bpp} bpp" in card
+    assert f"{entry.kodak_psnr} dB" in card
+    x = torch.full((1, 3, 64, 128), 0.5)
+    decoded = net.decompress(**net.compress(x))["x_hat"]
+    assert (decoded - x).abs().mean() < 0.05
+
+
+def test_unknown_names_list_the_known_ones():
+    assert zoo.DEFAULT in zoo.names()
+    for call in (zoo.describe, zoo.path, zoo.load):
+        with pytest.raises(KeyError, match="wacnn-nano"):
+            call("wacnn-huge")
+
+
+@pytest.mark.parametrize("number", [3, 20])
+def test_wacnn_nano_gives_what_the_original_gave_on_kodak(number):
+    known = json.loads(shared_path("models/wacnn-nano-kodak.json").read_text())[number - 1]
+    assert known["image"] == number
+    picture = np.asarray(Image.open(shared_path(f"kodak/kodim{number:02d}.png")))
+    x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+    net = zoo.load("wacnn-nano")
+    streams = net.compress(x)
+    bits = 8 * sum(len(s) for strings in streams["strings"] for s in strings)
+    assert bits / x[0, 0].numel() == pytest.approx(known["bpp_strings"], rel=1e-3)
+    decoded = (net.decompress(**streams)["x_hat"] * 255).round()
+    psnr = 10 * np.log10(255**2 / (decoded - x * 255).square().mean().item())
+    assert psnr == pytest.approx(known["psnr"], abs=0.01)
