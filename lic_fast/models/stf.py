@@ -155,7 +155,9 @@ class SymmetricalTransFormer(SliceCompressionModel):
                 norm_layer=norm_layer,
             )
 
-        def all_stages(depths: Sequence[int], dims: list[int], heads: Sequence[int], resample: Any):
+        def all_stages(
+            depths: Sequence[int], dims: list[int], heads: Sequence[int], resample: Any
+        ) -> nn.ModuleList:
             return nn.ModuleList(
                 stage(
                     depths[i],
