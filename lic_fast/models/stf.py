@@ -192,7 +192,7 @@ class SymmetricalTransFormer(SliceCompressionModel):
         self._freeze_stages()
 
     def _freeze_stages(self) -> None:
-        frozen = [self.patch_embed] if self.frozen_stages >= 0 else []
+        frozen: list[nn.Module] = [self.patch_embed] if self.frozen_stages >= 0 else []
         frozen += list(self.layers[: max(0, self.frozen_stages - 1)])
         for module in frozen:
             module.eval().requires_grad_(False)

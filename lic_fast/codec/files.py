@@ -1,0 +1,57 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+__all__ = ["write_bytes_atomically"]
+
+
+def write_bytes_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
+    """Writes a file under a temporary name beside its own, then moves it into place.
+
+    Whatever fails, `path` holds what it held before and nothing else is left.
+
+    Args:
+        path: Where the file goes; its folder exists.
+        data: Its content.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        FileExistsError: There is such a file already, and `overwrite` is not set.
+        OSError: The file cannot be written.
+    """
+    path = Path(path)
+    if not overwrite and os.path.lexists(path):
+        raise FileExistsError(f"{path} exists already")
+    # Not tempfile: its files are private, and this one is to have a new file's permissions.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            _move_to_new(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _move_to_new(temporary: Path, path: Path) -> None:
+    """Moves a file to a name that must be free, even if somebody else takes it meanwhile."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise FileExistsError(f"{path} exists already") from None
+    except OSError:
+        # No hard links here: take the name first, then replace what was taken.
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        os.replace(temporary, path)
+    else:
+        temporary.unlink()

@@ -1,0 +1,180 @@
+"""Pictures to ``.lic`` bytes and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lic_fast.codec.container import DEFAULT_MAX_PIXELS, Container, pack, unpack
+from lic_fast.entropy import LatentStreams
+from lic_fast.errors import ChecksumError, FormatError, ImageError, ModelMismatchError, StreamError
+from lic_fast.models import SliceCompressionModel
+
+__all__ = ["Picture", "decode_image", "encode_image"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An 8-bit RGB picture.
+
+    Attributes:
+        pixels: uint8 (H, W, 3).
+        icc_profile: Its colour profile, or None for sRGB by convention.
+        exif: EXIF data without the ``Exif`` prefix, or None.
+    """
+
+    pixels: np.ndarray
+    icc_profile: bytes | None = field(default=None, repr=False)
+    exif: bytes | None = field(default=None, repr=False)
+
+
+def encode_image(
+    image: np.ndarray,
+    model: SliceCompressionModel,
+    *,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    model_name: str = "",
+) -> bytes:
+    """Codes a picture of any size.
+
+    The picture is padded at the right and the bottom, to the sides that the
+    model takes, by repeating its edge: zeros would be an edge that costs bits,
+    and padding at one end keeps the rest in its place on the model's grid.
+
+    Args:
+        image: uint8 (H, W, 3), from 1x1 pixels up.
+        model: In evaluation mode, with its tables made.
+        icc_profile: Colour profile to keep with it.
+        exif: EXIF data to keep with it, without the ``Exif`` prefix.
+        model_name: Name of the model, for messages.
+
+    Returns:
+        The bytes of a ``.lic`` file.
+
+    Raises:
+        ImageError: The picture has another form.
+        FormatError: It is too large for the format.
+        ValueError: The model is in training mode or has no tables.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(
+            f"a picture is uint8 (H, W, 3) of at least one pixel, not {image.dtype} "
+            f"{tuple(image.shape)}"
+        )
+    _check_mode(model)
+    height, width = image.shape[:2]
+    bottom, right = -height % model.multiple, -width % model.multiple
+    padded = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
+    with torch.inference_mode():
+        streams = model.encode(_to_tensor(padded, model))
+    if streams.checksums is None:
+        raise ValueError("the model's encode gave no checksums")
+    return pack(
+        Container(
+            width=width,
+            height=height,
+            padding=(0, 0, right, bottom),
+            fingerprint=model.fingerprint(),
+            z_shape=streams.shape,
+            symbols_checksum=streams.checksums[0],
+            y=streams.y[0],
+            z=streams.z[0],
+            portable=model.portable,
+            icc_profile=icc_profile,
+            exif=exif,
+            model_name=model_name,
+        )
+    )
+
+
+def decode_image(
+    data: bytes, model: SliceCompressionModel, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Picture:
+    """Decodes the bytes of a ``.lic`` file.
+
+    Args:
+        data: The whole file.
+        model: The one that it was written with.
+        max_pixels: Pictures of more pixels are refused before anything is
+            allocated for them.
+
+    Raises:
+        FormatError: The file is damaged or no ``.lic`` file, or its padding is
+            not what the model asks for.
+        ModelMismatchError: It was written with another model.
+        ChecksumError: The symbols are not those that were encoded: the
+            arithmetic of this machine differs from the encoder's.
+    """
+    _check_mode(model)
+    container = unpack(data, max_pixels=max_pixels)
+    fingerprint = model.fingerprint()
+    if container.fingerprint != fingerprint:
+        name = f" ({container.model_name!r})" if container.model_name else ""
+        raise ModelMismatchError(
+            f"the file was written with the model {container.fingerprint.hex()}{name}, not with "
+            f"this one, {fingerprint.hex()}"
+        )
+    _check_geometry(container, model)
+    streams = LatentStreams(
+        [container.y], [container.z], container.z_shape, [container.symbols_checksum]
+    )
+    try:
+        with torch.inference_mode():
+            x_hat = model.decode(streams)
+    except (ChecksumError, StreamError) as error:
+        raise ChecksumError(_explain(container, error)) from error
+    if x_hat.shape[2:] != (container.padded_height, container.padded_width):
+        raise FormatError(f"the streams hold an image of {tuple(x_hat.shape[2:])}")
+    if not bool(x_hat.isfinite().all()):
+        raise FormatError(
+            "the synthesis gave values that are not finite, although the latents are those that "
+            "were encoded: the model's weights are damaged"
+        )
+    left, top = container.padding[:2]
+    window = x_hat[0, :, top : top + container.height, left : left + container.width]
+    pixels = (window * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return Picture(pixels.contiguous().cpu().numpy(), container.icc_profile, container.exif)
+
+
+def _check_mode(model: SliceCompressionModel) -> None:
+    if model.training:
+        raise ValueError("the model is in training mode: call eval() before coding with it")
+
+
+def _to_tensor(pixels: np.ndarray, model: SliceCompressionModel) -> Tensor:
+    parameter = next(model.parameters())
+    x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None]
+    return x.to(parameter.dtype).div(255).contiguous()
+
+
+def _check_geometry(container: Container, model: SliceCompressionModel) -> None:
+    """The coded image must be the smallest that holds the picture: no file may ask for more."""
+    left, top, right, bottom = container.padding
+    rows, columns = container.padded_height, container.padded_width
+    multiple = model.multiple
+    if rows % multiple or columns % multiple or max(left + right, top + bottom) >= multiple:
+        raise FormatError(
+            f"the padding {container.padding} does not fill {container.width}x{container.height} "
+            f"up to multiples of {multiple}, which the model takes"
+        )
+    expected = (rows // model.z_downsampling, columns // model.z_downsampling)
+    if container.z_shape != expected:
+        raise FormatError(f"z is {container.z_shape}, for this picture it is {expected}")
+
+
+def _explain(container: Container, error: Exception) -> str:
+    if container.portable:
+        return (
+            f"{error}. The file's bytes are undamaged and its arithmetic is exact: it was written "
+            "with a fault, or deliberately wrong"
+        )
+    return (
+        f"{error}. The file's bytes are undamaged, but it was written in floating-point "
+        "arithmetic, which promises nothing across machines, devices, thread counts and library "
+        "versions: decode it where it was encoded (the same kind of device, PyTorch and CPU "
+        "instruction set), or encode the picture again"
+    )

@@ -1,0 +1,226 @@
+"""Pictures of every size through the embedded model, and files that must not decode."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lic_fast import zoo
+from lic_fast.codec import decode_image, encode_image, pack, read_picture, unpack
+from lic_fast.codec.metrics import ms_ssim, psnr
+from lic_fast.errors import ChecksumError, FormatError, ImageError, LicFastError, ModelMismatchError
+from lic_fast.models import TCM, SymmetricalTransFormer
+from tests.models.tiny import tiny
+from tests.shared import shared_path
+
+
+@pytest.fixture(scope="module")
+def nano():
+    return zoo.load("wacnn-nano")
+
+
+def gradient(height, width):
+    rows, columns = np.mgrid[0:height, 0:width]
+    channels = [40 + rows * 150 / (height + 1), 60 + columns * 150 / (width + 1), 128 + 0 * rows]
+    return np.stack(channels, -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (130, 1), (63, 65), (64, 64), (65, 129)])
+def test_every_size_comes_back(size, nano):
+    picture = gradient(*size)
+    data = encode_image(picture, nano, icc_profile=b"i", exif=b"e", model_name="nano")
+    decoded = decode_image(data, nano)
+    assert decoded.pixels.shape == picture.shape
+    assert decoded.pixels.dtype == np.uint8
+    assert (decoded.icc_profile, decoded.exif) == (b"i", b"e")
+    assert psnr(picture, decoded.pixels) > 28
+    container = unpack(data)
+    assert (container.height, container.width) == size
+    assert container.padded_height % 64 == container.padded_width % 64 == 0
+    assert container.model_name == "nano"
+    assert not container.portable
+
+
+@pytest.mark.parametrize("model", [SymmetricalTransFormer, TCM])
+@pytest.mark.parametrize("size", [(1, 1), (70, 129)])
+def test_the_other_models_pad_to_their_own_multiples(model, size):
+    net = tiny(model)
+    picture = gradient(*size)
+    container = unpack(encode_image(picture, net))
+    assert container.padded_height == -(-size[0] // net.multiple) * net.multiple
+    decoded = decode_image(pack(container), net).pixels
+    padded = np.pad(
+        picture,
+        ((0, container.padding[3]), (0, container.padding[2]), (0, 0)),
+        mode="edge",
+    )
+    x = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        expected = (net(x)["x_hat"].clamp(0, 1) * 255).round().byte()[0].permute(1, 2, 0)
+    assert np.array_equal(decoded, expected[: size[0], : size[1]].numpy())
+
+
+def test_a_real_photograph_is_as_good_as_the_card_says(nano):
+    picture = read_picture(shared_path("kodak/kodim03.png")).pixels
+    data = encode_image(picture, nano)
+    decoded = decode_image(data, nano).pixels
+    assert 8 * len(data) / picture[..., 0].size == pytest.approx(0.4061, rel=0.01)
+    assert psnr(picture, decoded) == pytest.approx(33.55, abs=0.05)
+    assert ms_ssim(picture, decoded) == pytest.approx(0.9712, abs=0.001)
+
+
+def test_damaged_files_never_reach_the_model(nano):
+    data = encode_image(gradient(5, 7), nano, model_name="wacnn-nano")
+    for length in range(len(data)):
+        with pytest.raises(FormatError):
+            decode_image(data[:length], nano)
+    for bit in range(8 * len(data)):
+        changed = bytearray(data)
+        changed[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(FormatError):
+            decode_image(bytes(changed), nano)
+
+
+def test_altered_streams_under_a_right_checksum_never_decode(nano):
+    """Somebody, or another machine's arithmetic, changed symbols: an error and no picture."""
+    container = unpack(encode_image(gradient(64, 64), nano))
+    random = np.random.default_rng(0)
+    for _ in range(12):
+        for name in ("y", "z"):
+            stream = bytearray(getattr(container, name))
+            stream[random.integers(len(stream))] ^= 1 << random.integers(8)
+            with pytest.raises(ChecksumError, match="encode the picture again"):
+                decode_image(pack(replace(container, **{name: bytes(stream)})), nano)
+    for y in (b"", container.y[:-4], container.y + b"\0\0\0\0", container.y[:-1], container.z):
+        with pytest.raises(ChecksumError):
+            decode_image(pack(replace(container, y=y)), nano)
+    wrong = replace(container, symbols_checksum=container.symbols_checksum ^ 1)
+    with pytest.raises(ChecksumError, match="floating-point"):
+        decode_image(pack(wrong), nano)
+    with pytest.raises(ChecksumError, match="arithmetic is exact"):
+        decode_image(pack(replace(wrong, portable=True)), nano)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"padding": (0, 0, 0, 0)}, "does not fill"),
+        ({"padding": (64, 0, 56, 57)}, "does not fill"),
+        ({"padding": (0, 0, 60, 57)}, "does not fill"),
+        ({"z_shape": (1, 2)}, "for this picture it is"),
+        ({"width": 2**15, "height": 2**15}, "more than the 67108864"),
+    ],
+)
+def test_geometry_that_no_encoder_writes(change, message, nano):
+    container = unpack(encode_image(gradient(7, 8), nano))
+    with pytest.raises(FormatError, match=message):
+        decode_image(pack(replace(container, **change)), nano)
+
+
+def test_padding_may_be_at_any_side(nano):
+    container = unpack(encode_image(gradient(7, 8), nano))
+    left, top, right, bottom = container.padding
+    moved = replace(container, padding=(right, bottom, left, top))
+    decoded = decode_image(pack(moved), nano).pixels
+    assert decoded.shape == (7, 8, 3)
+    assert not np.array_equal(decoded, decode_image(pack(container), nano).pixels)
+
+
+def test_the_bound_on_pixels_is_the_caller_s(nano):
+    data = encode_image(gradient(20, 20), nano)
+    with pytest.raises(FormatError, match="399 pixels"):
+        decode_image(data, nano, max_pixels=399)
+    assert decode_image(data, nano, max_pixels=400).pixels.shape == (20, 20, 3)
+
+
+def test_another_model_is_named(nano):
+    data = encode_image(gradient(8, 8), nano, model_name="wacnn-nano")
+    other = tiny(TCM)
+    message = f"{nano.fingerprint().hex()} .'wacnn-nano'., not with this one, "
+    with pytest.raises(ModelMismatchError, match=message + other.fingerprint().hex()):
+        decode_image(data, other)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((8, 8, 3), np.float32),
+    ],
+)
+def test_arrays_that_are_no_pictures(image, nano):
+    with pytest.raises(ImageError, match=r"uint8 \(H, W, 3\)"):
+        encode_image(image, nano)
+
+
+def test_arrays_need_not_be_contiguous(nano):
+    picture = gradient(64, 70)
+    expected = encode_image(picture, nano)
+    assert encode_image(np.asfortranarray(picture), nano) == expected
+    assert encode_image(picture[::-1, ::-1][::-1, ::-1], nano) == expected
+
+
+def test_a_model_in_training_is_refused():
+    net = tiny(TCM).train()
+    with pytest.raises(ValueError, match=r"call eval\(\)"):
+        encode_image(gradient(8, 8), net)
+    with pytest.raises(ValueError, match=r"call eval\(\)"):
+        decode_image(b"", net)
+
+
+def test_values_that_are_not_finite_never_become_a_picture():
+    net = tiny(TCM)
+    data = encode_image(gradient(8, 8), net)
+    fingerprint = net.fingerprint()
+    with torch.no_grad():
+        net.g_s[-1][0].weight.fill_(float("nan"))
+    net.fingerprint = lambda: fingerprint
+    with pytest.raises(FormatError, match="not finite"):
+        decode_image(data, net)
+
+
+def test_decoding_on_another_instruction_set_is_right_or_an_error(nano, tmp_path):
+    picture = gradient(128, 192)
+    picture = picture + np.random.default_rng(0).integers(0, 40, picture.shape, dtype=np.uint8)
+    data = encode_image(picture, nano)
+    (tmp_path / "a.lic").write_bytes(data)
+    np.save(tmp_path / "expected.npy", decode_image(data, nano).pixels)
+    script = """
+import sys, numpy as np
+from lic_fast import codec, zoo
+from lic_fast.errors import LicFastError
+folder = sys.argv[1]
+expected = np.load(folder + "/expected.npy").astype(int)
+try:
+    decoded = codec.decode_image(open(folder + "/a.lic", "rb").read(), zoo.load()).pixels
+except LicFastError as error:
+    print("error", type(error).__name__)
+else:
+    print("difference", abs(decoded - expected).max())
+"""
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() in (
+        "error ChecksumError",
+        "error ModelMismatchError",
+        "difference 0",
+        "difference 1",
+    )
+
+
+def test_every_error_is_one_to_catch():
+    for error in (ChecksumError, FormatError, ImageError, ModelMismatchError):
+        assert issubclass(error, LicFastError)
+        assert issubclass(error, ValueError)

@@ -1,0 +1,340 @@
+"""Picture files: what comes in, what is refused, what goes out."""
+
+import contextlib
+import io
+import os
+import stat
+import struct
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageOps
+
+from lic_fast.codec import (
+    PICTURE_SUFFIXES,
+    Picture,
+    PictureWarning,
+    read_picture,
+    write_bytes_atomically,
+    write_picture,
+)
+from lic_fast.codec.exif import upright
+from lic_fast.errors import ImageError
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+LOSSLESS = [suffix for suffix in PICTURE_SUFFIXES if suffix not in (".jpg", ".jpeg")]
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
+
+
+def exif_data(orientation=None):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    if orientation:
+        exif[0x0112] = orientation
+    exif.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+def test_lossless_round_trip(suffix, pixels, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    write_picture(path, Picture(pixels))
+    assert np.array_equal(read_picture(path).pixels, pixels)
+    assert Image.open(path).size == (17, 13)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".JPG"])
+def test_jpeg_is_close(suffix, tmp_path):
+    ramp = np.linspace(0, 255, 64).astype(np.uint8)
+    picture = np.stack([np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64))] * 2, -1)[..., :3]
+    write_picture(tmp_path / f"a{suffix}", Picture(picture))
+    back = read_picture(tmp_path / f"a{suffix}").pixels
+    assert np.abs(back.astype(int) - picture).mean() < 2
+    write_picture(tmp_path / "small.jpg", Picture(picture), quality=20)
+    assert (tmp_path / "small.jpg").stat().st_size < (tmp_path / f"a{suffix}").stat().st_size
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_profile_and_exif_are_written(suffix, pixels, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    write_picture(path, Picture(pixels, SRGB, exif_data()))
+    image = Image.open(path)
+    assert image.info["icc_profile"] == SRGB
+    assert image.getexif()[0x010F].rstrip("\0") == "Maker"
+    if suffix != ".tif":
+        picture = read_picture(path)
+        assert picture.icc_profile == SRGB
+        assert picture.exif == exif_data().removeprefix(b"Exif\0\0")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+def test_orientation_is_applied(suffix, orientation, tmp_path):
+    stored = Image.fromarray(np.random.default_rng(1).integers(0, 256, (8, 24, 3), dtype=np.uint8))
+    path = tmp_path / f"a{suffix}"
+    options = {"lossless": True} if suffix == ".webp" else {}
+    stored.save(path, exif=exif_data(orientation), **options)
+    plain = tmp_path / f"plain{suffix}"
+    stored.save(plain, **options)
+    turned = Image.open(plain).convert("RGB")
+    turned.getexif()[0x0112] = orientation
+    expected = np.asarray(ImageOps.exif_transpose(turned))
+    picture = read_picture(path)
+    assert np.array_equal(picture.pixels, expected)
+    assert picture.pixels.shape[:2] == ((24, 8) if orientation > 4 else (8, 24))
+    if suffix == ".tif":
+        return
+    kept = Image.Exif()
+    kept.load(picture.exif)
+    assert kept[0x0112] == 1
+    assert kept[0x010F] == "Maker"
+    assert kept.get_ifd(0x8769)[0x9003] == "2024:05:06 07:08:09"
+    write_picture(tmp_path / "back.png", picture)
+    assert np.array_equal(read_picture(tmp_path / "back.png").pixels, expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+def test_grey_and_palette_become_rgb(mode, suffix, pixels, tmp_path):
+    image = Image.fromarray(pixels).convert(mode)
+    image.save(tmp_path / f"a{suffix}")
+    expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(read_picture(tmp_path / f"a{suffix}").pixels, expected)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "transparent palette", "transparent colour"])
+def test_transparency_is_refused_with_a_way_out(mode, pixels, tmp_path):
+    path = tmp_path / "a.png"
+    image = Image.fromarray(pixels)
+    if mode == "transparent palette":
+        image.convert("P").save(path, transparency=3)
+    elif mode == "transparent colour":
+        image.save(path, transparency=(1, 2, 3))
+    elif mode == "PA":
+        path = tmp_path / "a.tif"
+        image.convert("P").convert("PA").save(path)
+    else:
+        image.convert(mode).save(path)
+    with pytest.raises(ImageError, match=r"transparency.*flatten it first.*alpha") as error:
+        read_picture(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bit_grey_is_reduced_with_a_warning(suffix, tmp_path):
+    values = np.array([[0, 127, 128, 129, 257, 32767, 32768, 65407, 65408, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / f"a{suffix}")
+    with pytest.warns(PictureWarning, match="16 bits"):
+        picture = read_picture(tmp_path / f"a{suffix}")
+    assert picture.pixels[0, :, 0].tolist() == np.rint(values[0] / 257).astype(int).tolist()
+    assert (picture.pixels == picture.pixels[..., :1]).all()
+
+
+def png_chunk(kind, data):
+    import zlib
+
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def test_sixteen_bit_rgb_is_reduced_with_a_warning(tmp_path):
+    import zlib
+
+    samples = np.array([0, 0x1234, 0xFFFF], ">u2").tobytes()
+    data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    data += png_chunk(b"IDAT", zlib.compress(b"\0" + samples)) + png_chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.warns(PictureWarning, match="16 bits"):
+        picture = read_picture(tmp_path / "a.png")
+    assert picture.pixels[0, 0].tolist() == [0, 0x12, 0xFF]
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "F", "LAB", "I"])
+def test_other_colour_spaces_are_refused(mode, pixels, tmp_path):
+    image = Image.fromarray(pixels)
+    if mode == "LAB":
+        lab = ImageCms.createProfile("LAB")
+        image = ImageCms.profileToProfile(
+            image, ImageCms.createProfile("sRGB"), lab, outputMode="LAB"
+        )
+    elif mode in "FI":
+        image = image.convert("L").convert(mode)
+    else:
+        image = image.convert(mode)
+    image.save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match=f"mode {mode} are not coded; convert it to RGB"):
+        read_picture(tmp_path / "a.tif")
+
+
+def test_of_several_frames_the_first_is_read(pixels, tmp_path):
+    first, second = Image.fromarray(pixels), Image.fromarray(255 - pixels)
+    for suffix, options in ((".tif", {}), (".webp", {"lossless": True}), (".png", {})):
+        path = tmp_path / f"a{suffix}"
+        first.save(path, save_all=True, append_images=[second], **options)
+        with pytest.warns(PictureWarning, match="2 frames"):
+            assert np.array_equal(read_picture(path).pixels, pixels)
+
+
+def test_a_grey_profile_does_not_describe_rgb(pixels, tmp_path):
+    grey = bytearray(SRGB)
+    grey[16:20] = b"GRAY"
+    Image.fromarray(pixels).convert("L").save(tmp_path / "a.png", icc_profile=bytes(grey))
+    with pytest.warns(PictureWarning, match="profile"):
+        assert read_picture(tmp_path / "a.png").icc_profile is None
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", b"x" * 20) + png_chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(bomb)
+    limit = Image.MAX_IMAGE_PIXELS
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ImageError, match="60000x60000 is more than the 67108864 pixels"):
+            read_picture(tmp_path / "a.png")
+    assert limit == Image.MAX_IMAGE_PIXELS
+    Image.new("RGB", (11, 10)).save(tmp_path / "b.png")
+    with pytest.raises(ImageError, match="more than the 100 pixels"):
+        read_picture(tmp_path / "b.png", max_pixels=100)
+    assert read_picture(tmp_path / "b.png", max_pixels=110).pixels.shape == (10, 11, 3)
+
+
+@pytest.mark.parametrize("suffix", PICTURE_SUFFIXES)
+def test_damaged_files_are_image_errors(suffix, pixels, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    write_picture(path, Picture(np.tile(pixels, (8, 8, 1))))
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for cut in [0, 1, 5, 20, len(whole) // 2, len(whole) - len(whole) // 8]:
+            path.write_bytes(whole[:cut])
+            with pytest.raises(ImageError, match=path.name):
+                read_picture(path)
+        for _ in range(60):
+            changed = bytearray(whole)
+            for place in random.integers(0, min(len(whole), 200), 3):
+                changed[place] = random.integers(256)
+            path.write_bytes(changed)
+            with contextlib.suppress(ImageError):
+                assert read_picture(path).pixels.dtype == np.uint8
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "a.png").write_text("hello")
+    with pytest.raises(ImageError, match="not a picture of BMP, JPEG, PNG, TIFF, WEBP"):
+        read_picture(tmp_path / "a.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "b.gif")
+    with pytest.raises(ImageError, match="not a picture of"):
+        read_picture(tmp_path / "b.gif")
+    with pytest.raises(FileNotFoundError):
+        read_picture(tmp_path / "missing.png")
+    with pytest.raises(ImageError, match=r"ends with \.png, \.jpg"):
+        write_picture(tmp_path / "a.xyz", Picture(np.zeros((1, 1, 3), np.uint8)))
+    for quality, name in ((0, "a.jpg"), (101, "a.webp"), (50, "c.png")):
+        with pytest.raises(ImageError, match="quality is 1 to 100 and for JPEG and WebP"):
+            write_picture(tmp_path / name, Picture(np.zeros((1, 1, 3), np.uint8)), quality=quality)
+
+
+def test_what_a_format_cannot_hold_is_said(pixels, tmp_path):
+    with pytest.warns(PictureWarning, match="BMP holds no"):
+        write_picture(tmp_path / "a.bmp", Picture(pixels, SRGB))
+    with pytest.raises(ImageError, match="JPEG cannot hold this picture"):
+        write_picture(tmp_path / "wide.jpg", Picture(np.zeros((1, 70000, 3), np.uint8)))
+    with pytest.raises(ImageError, match="WEBP cannot hold this picture"):
+        write_picture(tmp_path / "wide.webp", Picture(np.zeros((1, 17000, 3), np.uint8)))
+    with pytest.warns(PictureWarning, match="EXIF data, which is left out"):
+        write_picture(tmp_path / "b.jpg", Picture(pixels, None, exif_data() + bytes(70000)))
+    assert read_picture(tmp_path / "b.jpg").exif is None
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.bmp", "b.jpg"]
+
+
+@pytest.mark.parametrize("broken", [b"", b"II", b"XX*\0" + bytes(8), b"II*\0\xff\xff\xff\xff"])
+def test_broken_exif_is_dropped(broken, pixels, tmp_path):
+    assert upright(broken) is None
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=b"Exif\0\0" + broken + b"")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert read_picture(tmp_path / "a.png").exif is None
+
+
+# Writing whole or not at all.
+
+
+def test_an_existing_file_is_not_touched(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"before")
+    with pytest.raises(FileExistsError, match="exists already"):
+        write_bytes_atomically(path, b"after")
+    assert path.read_bytes() == b"before"
+    write_bytes_atomically(path, b"after", overwrite=True)
+    assert path.read_bytes() == b"after"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_writers_one_wins(tmp_path, monkeypatch, links):
+    if not links:
+
+        def refuse(*_):
+            raise PermissionError("no hard links here")
+
+        monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os.path, "lexists", lambda _: False)
+    path = tmp_path / "a"
+    outcomes = []
+
+    def write(i):
+        try:
+            write_bytes_atomically(path, bytes([i]) * 1000)
+            outcomes.append(i)
+        except FileExistsError:
+            pass
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 1
+    assert path.read_bytes() == bytes([outcomes[0]]) * 1000
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_failure_leaves_nothing(tmp_path, monkeypatch, overwrite):
+    path = tmp_path / "a"
+    if overwrite:
+        path.write_bytes(b"before")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+
+    class Full(io.BytesIO):
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    def full(descriptor, _):
+        os.close(descriptor)
+        return Full()
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(OSError, match="No space"):
+        write_bytes_atomically(path, b"after", overwrite=overwrite)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_permissions_are_those_of_a_new_file(tmp_path):
+    (tmp_path / "usual").write_bytes(b"")
+    write_bytes_atomically(tmp_path / "ours", b"")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("usual", "ours")}
+    assert len(modes) == 1
+
+
+def test_a_folder_that_is_missing(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_bytes_atomically(tmp_path / "missing" / "a", b"")
