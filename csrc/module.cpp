@@ -1,0 +1,10 @@
+// The extension module lic_fast._C.
+
+#include <pybind11/pybind11.h>
+
+#include "ans/bindings.hpp"
+
+PYBIND11_MODULE(_C, module) {
+  module.doc() = "The compiled parts of lic_fast; use them through lic_fast.ans.";
+  lic_fast::ans::bind(module);
+}

@@ -1,0 +1,147 @@
+from collections.abc import Sequence
+from typing import Any, SupportsIndex, TypeAlias, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+_List: TypeAlias = Sequence[SupportsIndex]
+_Array: TypeAlias = npt.NDArray[np.integer[Any]]
+_Integers: TypeAlias = _List | _Array | torch.Tensor
+_Matrix: TypeAlias = Sequence[_Integers] | _Array | torch.Tensor
+_Bytes: TypeAlias = bytes | bytearray | memoryview | npt.NDArray[np.uint8]
+_Int32: TypeAlias = npt.NDArray[np.int32]
+_Out = TypeVar("_Out", _Int32, torch.Tensor)
+
+class CdfTables:
+    def __init__(self, cdfs: _Matrix, cdfs_sizes: _Integers, offsets: _Integers) -> None: ...
+    def __len__(self) -> int: ...
+    def __copy__(self) -> CdfTables: ...
+    def __deepcopy__(self, memo: dict[int, Any]) -> CdfTables: ...
+    def arrays(self) -> tuple[_Int32, _Int32, _Int32]: ...
+
+class BufferedRansEncoder:
+    def __init__(self) -> None: ...
+    @overload
+    def encode_with_indexes(
+        self, symbols: _Integers, indexes: _Integers, cdfs: CdfTables
+    ) -> None: ...
+    @overload
+    def encode_with_indexes(
+        self,
+        symbols: _Integers,
+        indexes: _Integers,
+        cdfs: _Matrix,
+        cdfs_sizes: _Integers,
+        offsets: _Integers,
+    ) -> None: ...
+    def flush(self) -> bytes: ...
+
+class RansEncoder:
+    def __init__(self) -> None: ...
+    @overload
+    def encode_with_indexes(
+        self, symbols: _Integers, indexes: _Integers, cdfs: CdfTables
+    ) -> bytes: ...
+    @overload
+    def encode_with_indexes(
+        self,
+        symbols: _Integers,
+        indexes: _Integers,
+        cdfs: _Matrix,
+        cdfs_sizes: _Integers,
+        offsets: _Integers,
+    ) -> bytes: ...
+
+class RansDecoder:
+    def __init__(self) -> None: ...
+    @overload
+    def decode_with_indexes(
+        self,
+        encoded: _Bytes,
+        indexes: _Integers,
+        cdfs: CdfTables | _Matrix,
+        cdfs_sizes: _Integers | None = None,
+        offsets: _Integers | None = None,
+        *,
+        out: _Out,
+    ) -> _Out: ...
+    @overload
+    def decode_with_indexes(
+        self,
+        encoded: _Bytes,
+        indexes: _Array,
+        cdfs: CdfTables | _Matrix,
+        cdfs_sizes: _Integers | None = None,
+        offsets: _Integers | None = None,
+        *,
+        out: None = None,
+    ) -> _Int32: ...
+    @overload
+    def decode_with_indexes(
+        self,
+        encoded: _Bytes,
+        indexes: torch.Tensor,
+        cdfs: CdfTables | _Matrix,
+        cdfs_sizes: _Integers | None = None,
+        offsets: _Integers | None = None,
+        *,
+        out: None = None,
+    ) -> torch.Tensor: ...
+    @overload
+    def decode_with_indexes(
+        self,
+        encoded: _Bytes,
+        indexes: _List,
+        cdfs: CdfTables | _Matrix,
+        cdfs_sizes: _Integers | None = None,
+        offsets: _Integers | None = None,
+        *,
+        out: None = None,
+    ) -> list[int]: ...
+    def set_stream(self, encoded: _Bytes) -> None: ...
+    @overload
+    def decode_stream(
+        self,
+        indexes: _Integers,
+        cdfs: CdfTables | _Matrix,
+        cdfs_sizes: _Integers | None = None,
+        offsets: _Integers | None = None,
+        *,
+        out: _Out,
+    ) -> _Out: ...
+    @overload
+    def decode_stream(
+        self,
+        indexes: _Array,
+        cdfs: CdfTables | _Matrix,
+        cdfs_sizes: _Integers | None = None,
+        offsets: _Integers | None = None,
+        *,
+        out: None = None,
+    ) -> _Int32: ...
+    @overload
+    def decode_stream(
+        self,
+        indexes: torch.Tensor,
+        cdfs: CdfTables | _Matrix,
+        cdfs_sizes: _Integers | None = None,
+        offsets: _Integers | None = None,
+        *,
+        out: None = None,
+    ) -> torch.Tensor: ...
+    @overload
+    def decode_stream(
+        self,
+        indexes: _List,
+        cdfs: CdfTables | _Matrix,
+        cdfs_sizes: _Integers | None = None,
+        offsets: _Integers | None = None,
+        *,
+        out: None = None,
+    ) -> list[int]: ...
+    def finish(self) -> None: ...
+
+def pmf_to_quantized_cdf(
+    pmf: Sequence[float] | npt.NDArray[np.floating[Any]] | torch.Tensor, precision: int = 16
+) -> list[int]: ...
