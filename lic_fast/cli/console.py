@@ -19,12 +19,25 @@ from typing import Generic, NoReturn, TypeVar
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from rich.text import Text
 
 from lic_fast.cli.text import display
 from lic_fast.errors import LicFastError
 
-__all__ = ["Outcome", "error", "expected_errors", "explain", "fail", "note", "run_batch", "warn"]
+__all__ = [
+    "Outcome",
+    "error",
+    "expected_errors",
+    "explain",
+    "fail",
+    "note",
+    "prepare_process",
+    "print_table",
+    "run_batch",
+    "warn",
+    "warnings_of",
+]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -61,11 +74,11 @@ def fail(message: str, status: int = 2) -> NoReturn:
 def explain(problem: BaseException) -> str | None:
     """One line on an error that bad input or a full machine may cause; None for a bug."""
     if isinstance(problem, LicFastError):
-        return str(problem)
+        return display(str(problem))
     if _out_of_memory(problem):
         return "not enough memory; try a smaller picture or --device cpu"
     if isinstance(problem, OSError):
-        reason = problem.strerror or str(problem) or type(problem).__name__
+        reason = display(problem.strerror or str(problem)) or type(problem).__name__
         name = problem.filename
         return (
             f"{display(os.fsdecode(name))}: {reason}" if isinstance(name, str | bytes) else reason
@@ -144,7 +157,7 @@ def run_batch(
             path = source(item)
             progress.update(task, description=f"{title} {_short(path)}")
             try:
-                with _warnings_of(path, console):
+                with warnings_of(path, console):
                     result = work(item)
             except Exception as problem:
                 message_or_bug = explain(problem)
@@ -161,11 +174,14 @@ def run_batch(
 
 
 def _report(outcome: Outcome[Item, Result], path: Path, message: str, console: Console) -> None:
-    name = display(path)
-    # Errors about a file often begin with its name already.
-    text = message.removeprefix(f"{name}: ")
-    outcome.failed.append((name, text))
-    error(f"{name}: {text}", console)
+    text = _without_name(message, path)
+    outcome.failed.append((display(path), text))
+    error(f"{display(path)}: {text}", console)
+
+
+def _without_name(message: str, path: Path) -> str:
+    """Errors and warnings about a file often begin with its name already."""
+    return message.removeprefix(f"{display(path)}: ")
 
 
 def _short(path: Path) -> str:
@@ -174,8 +190,11 @@ def _short(path: Path) -> str:
 
 
 @contextmanager
-def _warnings_of(path: Path, console: Console) -> Iterator[None]:
-    """Shows the warnings that lic_fast gives, such as a reduced bit depth, as one line each."""
+def warnings_of(path: Path, console: Console | None = None) -> Iterator[None]:
+    """Shows the warnings that lic_fast gives, such as a reduced bit depth, as one line each.
+
+    Warnings from elsewhere are for programmers; they are dropped.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -183,7 +202,8 @@ def _warnings_of(path: Path, console: Console) -> Iterator[None]:
         finally:
             for warning in caught:
                 if issubclass(warning.category, UserWarning) and _is_ours(warning.filename):
-                    warn(f"{display(path)}: {warning.message}", console)
+                    message = _without_name(display(str(warning.message)), path)
+                    warn(f"{display(path)}: {message}", console)
 
 
 def _is_ours(filename: str) -> bool:
@@ -191,8 +211,22 @@ def _is_ours(filename: str) -> bool:
     return Path(filename).resolve().is_relative_to(package)
 
 
-def prepare_streams() -> None:
-    """Lets a terminal that cannot show a character show a substitute instead of failing."""
+def print_table(table: Table) -> None:
+    """Prints a table on standard output, unfolded if that is no terminal."""
+    console = Console()
+    # A file or a pipe has no width of its own to fold to.
+    (console if console.is_terminal else Console(width=160)).print(table)
+
+
+def prepare_process() -> None:
+    """Sets up streams and warnings for a process that runs one command.
+
+    A stream that cannot show a character shows a substitute instead of failing. Warnings
+    of libraries, such as torch's deprecations, are not for the user of a command; Python's
+    ``-W`` brings them back.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lic_fast.cli.console import expected_errors, fail
+from lic_fast.cli.console import expected_errors, fail, warnings_of
+from lic_fast.cli.files import LIC_SUFFIX
 from lic_fast.cli.options import (
     DeviceChoice,
     DeviceOption,
@@ -22,7 +23,6 @@ from lic_fast.cli.options import (
 )
 from lic_fast.cli.runtime import NamedModel, configuration, load_model, resolve_device
 from lic_fast.cli.text import display, human_bytes, ratio
-from lic_fast.cli.transcode import LIC_SUFFIX
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,11 +92,11 @@ def demo(
 
     from lic_fast import codec
 
-    with expected_errors():
+    with expected_errors(), warnings_of(image or Path(_PHOTOGRAPH)):
         picture = _read(image)
     target_device = resolve_device(device)
     named = load_model(model, target_device)
-    with expected_errors():
+    with expected_errors(), warnings_of(decoded):
         name = display(_PHOTOGRAPH if image is None else image.name)
         data, result, measured = _code(picture, named, name)
         drawn = _draw(picture.pixels, result.pixels, measured)
@@ -132,7 +132,7 @@ def _read(image: Path | None) -> Picture:
 
     if image is not None:
         return codec.read_picture(image)
-    bundled = resources.files("lic_fast.cli").joinpath("data", _PHOTOGRAPH)
+    bundled = resources.files("lic_fast.cli").joinpath("data").joinpath(_PHOTOGRAPH)
     with resources.as_file(bundled) as path:
         return codec.read_picture(path)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lic_fast.cli import report
-from lic_fast.cli.console import expected_errors, fail, note, run_batch
+from lic_fast.cli.console import expected_errors, fail, note, print_table, run_batch
+from lic_fast.cli.files import PICTURE_SUFFIXES
 from lic_fast.cli.options import (
     DeviceChoice,
     DeviceOption,
@@ -24,7 +25,6 @@ from lic_fast.cli.options import (
 from lic_fast.cli.paths import Source, collect
 from lic_fast.cli.runtime import NamedModel, configuration, load_model, resolve_device
 from lic_fast.cli.text import display
-from lic_fast.cli.transcode import PICTURE_SUFFIXES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +130,9 @@ def evaluate(
     settings = configuration(named, target_device)
     if "-" not in outputs and not quiet and rows:
         title = f"{named.name} ({settings['architecture']}) on {settings['device_name']}"
-        _print_table(report.table(rows, mean, title, f"{RATE} {TIMING}"))
+        if target_device == "cpu":
+            title += f", threads: {settings['threads']}"
+        print_table(report.table(rows, mean, title, f"{RATE} {TIMING}"))
     settings |= {"rate": RATE, "timing": TIMING}
     _write(json_out, lambda: report.json_text(rows, mean, settings, outcome.failed), overwrite)
     _write(csv_out, lambda: report.csv_text(rows, mean), overwrite)
@@ -151,16 +153,6 @@ def _check_outputs(outputs: list[str], overwrite: bool) -> None:
             fail(f"{display(file)} is a folder; name a file")
         if not overwrite and os.path.lexists(file):
             fail(f"{display(file)} exists already; --overwrite replaces it", status=1)
-
-
-def _print_table(table: object) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        # A file or a pipe has no width to fold to.
-        console = Console(width=160)
-    console.print(table)
 
 
 def _write(out: str | None, text: Callable[[], str], overwrite: bool) -> None:

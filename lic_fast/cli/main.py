@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import lic_fast
-from lic_fast.cli.console import prepare_streams
+from lic_fast.cli.console import prepare_process
 from lic_fast.cli.demo import demo
 from lic_fast.cli.evaluate import evaluate
 from lic_fast.cli.info import info
@@ -59,7 +59,7 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 def main() -> None:
     """Runs the command line and exits with its status."""
-    prepare_streams()
+    prepare_process()
     # As an exception, so that a temporary file is removed on the way out.
     signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -45,7 +45,7 @@ class PictureFormat(str, Enum):
 InputPaths = Annotated[
     list[Path],
     typer.Argument(
-        metavar="PATH...",
+        metavar="PATH",
         help="Files and folders. Folders are searched to any depth; hidden files and "
         "folders in them are left out.",
         show_default=False,
@@ -68,7 +68,8 @@ ModelOption = Annotated[
         "-m",
         "--model",
         metavar="NAME|PATH",
-        help="A model of the zoo (see `lic-fast models`) or a checkpoint's path.",
+        help="A model of the zoo (see `lic-fast models`) or a checkpoint's path. "
+        "Default: the zoo's default; to decompress, the zoo's model that wrote the file.",
         show_default=False,
     ),
 ]

@@ -8,7 +8,7 @@ __all__ = ["display", "human_bytes", "ratio"]
 
 
 def display(path: str | os.PathLike[str]) -> str:
-    r"""A path for a message: control characters and undecodable bytes as escapes.
+    r"""A path, or a text that may hold one, with what is not printable as escapes.
 
     A file name may hold line breaks, terminal commands and bytes that are no text;
     none of these may reach a terminal or stop a message from being printed.

@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lic_fast.cli.console import Outcome, fail, note, run_batch
+from lic_fast.cli.files import LIC_SUFFIX, PICTURE_SUFFIXES, read_lic
 from lic_fast.cli.options import (
     DeviceChoice,
     DeviceOption,
@@ -29,10 +30,7 @@ from lic_fast.cli.paths import Inputs, Job, PlanError, collect, plan
 from lic_fast.cli.runtime import ModelFinder, load_model, resolve_device
 from lic_fast.cli.text import display, human_bytes, ratio
 
-__all__ = ["LIC_SUFFIX", "PICTURE_SUFFIXES", "compress", "decompress"]
-
-LIC_SUFFIX = ".lic"
-PICTURE_SUFFIXES = tuple(f".{name.value}" for name in PictureFormat)
+__all__ = ["compress", "decompress"]
 
 
 @dataclass(frozen=True)
@@ -100,12 +98,12 @@ def compress(
         quiet=quiet,
     )
     if not quiet:
-        for job, coded in outcome.done if len(jobs) == 1 else ():
+        for job, coded in outcome.done if inputs.single else ():
             typer.echo(
                 f"{display(job.source)} -> {display(job.target)}: {coded.width}x{coded.height}, "
                 f"{_shrinkage(coded.source_bytes, coded.coded_bytes)}, {coded.bpp:.3f} bpp"
             )
-        if len(jobs) != 1:
+        if not inputs.single:
             before = sum(coded.source_bytes for _, coded in outcome.done)
             after = sum(coded.coded_bytes for _, coded in outcome.done)
             pixels = sum(coded.width * coded.height for _, coded in outcome.done)
@@ -132,7 +130,11 @@ def decompress(
     quality: Annotated[
         int | None,
         typer.Option(
-            "--quality", min=1, max=100, help="Of JPEG and WebP files.", show_default=False
+            "--quality",
+            min=1,
+            max=100,
+            help="Of JPEG (default 95) and WebP files (default lossless).",
+            show_default=False,
         ),
     ] = None,
     model: ModelOption = None,
@@ -151,6 +153,9 @@ def decompress(
     suffix = f".{(picture_format or PictureFormat.png).value}"
     wrong_name = partial(_wrong_picture_name, picture_format=picture_format)
     jobs = _plan(inputs, out, suffix, keep_suffix, wrong_name)
+    lossless = {job.target.suffix.lower() for job in jobs} - {".jpg", ".jpeg", ".webp"}
+    if quality is not None and lossless:
+        fail(f"--quality is for JPEG and WebP files, not {', '.join(sorted(lossless))}")
 
     from lic_fast import codec
 
@@ -161,12 +166,11 @@ def decompress(
 
     def work(job: Job) -> None:
         _refuse_existing(job.target, overwrite)
-        data = job.source.read_bytes()
+        data = read_lic(job.source)
         chosen = finder.find(codec.unpack(data, max_pixels=bound))
         picture = codec.decode_image(data, chosen, max_pixels=bound)
-        options = {} if quality is None else {"quality": quality}
         _make_folder(job.target)
-        codec.write_picture(job.target, picture, overwrite=overwrite, **options)
+        codec.write_picture(job.target, picture, overwrite=overwrite, quality=quality)
 
     outcome = run_batch(
         jobs,
@@ -177,9 +181,9 @@ def decompress(
         quiet=quiet,
     )
     if not quiet:
-        for job, _ in outcome.done if len(jobs) == 1 else ():
+        for job, _ in outcome.done if inputs.single else ():
             typer.echo(display(job.target))
-        if len(jobs) != 1:
+        if not inputs.single:
             note(_summary(outcome, "decompressed"))
     _finish(outcome)
 
@@ -231,11 +235,11 @@ def _shrinkage(before: int, after: int) -> str:
     return f"{human_bytes(before)} -> {human_bytes(after)} ({ratio(before, after)} smaller)"
 
 
-def _summary(outcome: Outcome[Job, object], verb: str) -> str:
+def _summary(outcome: Outcome[Job, Any], verb: str) -> str:
     failed = f", {len(outcome.failed)} failed" if outcome.failed else ""
     return f"{len(outcome.done)} {verb}{failed}"
 
 
-def _finish(outcome: Outcome[Job, object]) -> None:
+def _finish(outcome: Outcome[Job, Any]) -> None:
     if outcome.failed:
         raise typer.Exit(1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
+
+from lic_fast.cli.console import print_table
 
 __all__ = ["models"]
 
@@ -23,4 +24,4 @@ def models() -> None:
             f"{entry.kodak_psnr:.2f} dB",
             entry.description,
         )
-    Console().print(table)
+    print_table(table)

@@ -18,6 +18,7 @@ def identity(path: Path) -> Path:
     ("problem", "message"),
     [
         (FormatError("not a .lic file"), "not a .lic file"),
+        (FormatError("a\x1b[2J.lic: damaged"), "a\\x1b[2J.lic: damaged"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (FileNotFoundError(errno.ENOENT, "No such file", "a\nb"), "a\\nb: No such file"),
         (FileNotFoundError(errno.ENOENT, "No such file", b"\xff"), "\\udcff: No such file"),
@@ -90,7 +91,7 @@ def test_warnings_of_the_package_are_shown_once_for_each_file(
     ours = str(Path(console.__file__).parents[1] / "codec" / "images.py")
 
     def work(path: Path) -> None:
-        warnings.warn_explicit("reduced to 8 bits", UserWarning, ours, 1)
+        warnings.warn_explicit(f"{path}: reduced to 8 bits", UserWarning, ours, 1)
         warnings.warn_explicit("elsewhere", UserWarning, "/somewhere/else.py", 1)
 
     with warnings.catch_warnings():
