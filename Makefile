@@ -10,7 +10,7 @@ SOURCES := $(shell find csrc -type f 2>/dev/null)
 .PHONY: demo test lint sanitize wheel bench clean
 
 demo: $(INSTALLED)
-	$(BIN)/lic-fast demo -o demo
+	$(BIN)/lic-fast demo -o demo --overwrite
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)

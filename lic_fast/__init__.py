@@ -10,9 +10,10 @@ Names are imported on first use, so that ``import lic_fast`` does not wait for t
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lic_fast.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lic_fast import ans, codec, models, ops, zoo
@@ -26,20 +27,17 @@ try:
 except PackageNotFoundError:  # imported from a checkout that was not installed
     __version__ = "0+unknown"
 
-_NAMES = {
-    "accelerate": "lic_fast.models.checkpoint",
-    "backend": "lic_fast.ops.backend",
-    "load": "lic_fast.models.checkpoint",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _NAMES:
-        return getattr(import_module(_NAMES[name]), name)
-    if name in __all__:
-        return import_module(f"lic_fast.{name}")
-    raise AttributeError(f"module 'lic_fast' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "__version__": None,
+        "accelerate": "models.checkpoint",
+        "ans": None,
+        "backend": "ops.backend",
+        "codec": None,
+        "load": "models.checkpoint",
+        "models": None,
+        "ops": None,
+        "zoo": None,
+    },
+)

@@ -11,6 +11,7 @@ __all__ = [
     "ChecksumError",
     "FormatError",
     "ImageError",
+    "LatentError",
     "LicFastError",
     "ModelMismatchError",
     "StreamError",
@@ -31,6 +32,10 @@ class FormatError(LicFastError, ValueError):
 
 class ChecksumError(FormatError):
     """A checksum does not match: damaged bytes, or symbols decoded differently."""
+
+
+class LatentError(LicFastError, ValueError):
+    """Latents are not finite, or far from any that a trained model has."""
 
 
 class ModelMismatchError(LicFastError, ValueError):

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS
 from lic_fast.codec.exif import PREFIX, upright, without_prefix
 from lic_fast.codec.files import write_bytes_atomically
-from lic_fast.codec.image_codec import Picture
+from lic_fast.codec.picture import Picture
 from lic_fast.errors import ImageError
 
 __all__ = ["PICTURE_SUFFIXES", "PictureWarning", "read_picture", "write_picture"]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lic_fast import ans
 from lic_fast.entropy.streams import symbols_checksum
+from lic_fast.errors import LatentError
 from lic_fast.ops import scale_index
 
 __all__ = [
@@ -31,10 +32,10 @@ def to_symbols(values: Tensor) -> np.ndarray:
     """Rounded latents as int32 on the CPU.
 
     Raises:
-        ValueError: A value is NaN, infinite or beyond 2^29.
+        LatentError: A value is NaN, infinite or beyond 2^29.
     """
     if values.numel() and not bool(values.abs().max() < _LARGEST_SYMBOL):
-        raise ValueError(
+        raise LatentError(
             "the latents are not finite, or beyond 2^29: check that the picture's values are "
             "in [0, 1] and that the weights are those of a trained model"
         )

@@ -153,8 +153,9 @@ class SliceCompressionModel(CompressionModel):
             x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
 
         Raises:
-            ValueError: The input has another form, the tables are missing
-                (:meth:`update` makes them), or the latents are not finite.
+            ValueError: The input has another form, or the tables are missing
+                (:meth:`update` makes them).
+            LatentError: The latents are not finite.
         """
         self._check_input(x)
         z_tables, y_tables = self._cdf_tables()
@@ -221,7 +222,7 @@ class SliceCompressionModel(CompressionModel):
             of the original implementations.
 
         Raises:
-            ValueError: As for :meth:`encode`.
+            ValueError, LatentError: As for :meth:`encode`.
         """
         streams = self.encode(x)
         return {"strings": [streams.y, streams.z], "shape": torch.Size(streams.shape)}

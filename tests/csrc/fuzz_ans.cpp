@@ -67,17 +67,21 @@ RawTables take_tables(Reader& reader) {
     const unsigned entries = reader.take<std::uint8_t>() % 40;
     const int step = (layout & 1) != 0 ? 9 : 3000;
     for (unsigned j = 0; j < entries; ++j) {
-      cdf.push_back(cdf.back() + reader.take<std::uint16_t>() % step + (damage != 1));
+      cdf.push_back(cdf.back() + reader.take<std::uint16_t>() % step + 1);
     }
     while (damage != 2 && cdf.back() >= 65536) cdf.pop_back();
+    // A small escape, so that a random stream is long in dying.
+    if ((layout & 16) != 0 && cdf.back() < 65535) cdf.push_back(65535);
+    if (damage == 1 && cdf.size() > 1) cdf.back() = cdf[cdf.size() - 2];
     cdf.push_back(damage == 3 ? reader.take<std::int32_t>() : 65536);
     auto size = static_cast<std::int32_t>(cdf.size());
     std::int32_t offset = reader.take<std::int8_t>();
     if ((layout & 6) == 2) offset = reader.take<std::int32_t>();
     if ((layout & 6) == 4) offset = std::numeric_limits<std::int32_t>::min() + (offset & 3);
     // The last symbol is about the largest integer there is.
-    if ((layout & 6) == 6)
-      offset = std::numeric_limits<std::int32_t>::max() - size + std::min(size, offset & 3);
+    if ((layout & 6) == 6) {
+      offset = std::numeric_limits<std::int32_t>::max() - size + std::min(size, offset & 7);
+    }
     if ((layout & 8) != 0) cdf.resize(cdf.size() + 3, -1);
     if (damage == 4) size += reader.take<std::int8_t>();
     raw.cdfs.push_back(cdf);

@@ -7,7 +7,6 @@
 // An input that fails, or runs for more than 10 seconds, is written to crash.bin. The target is
 // compiled with -fsanitize-coverage=trace-pc, this file without.
 
-#include <sanitizer/common_interface_defs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -163,8 +162,11 @@ extern "C" void __sanitizer_cov_trace_pc() {
   last_place = place;
 }
 
+// So that what the sanitizers find ends in on_signal too.
+extern "C" const char* __asan_default_options() { return "abort_on_error=1"; }
+extern "C" const char* __ubsan_default_options() { return "abort_on_error=1:print_stacktrace=1"; }
+
 int main(int count, char** arguments) {
-  __sanitizer_set_death_callback(save_current);
   std::signal(SIGABRT, on_signal);
   std::signal(SIGALRM, on_signal);
   if (count == 3 && std::strcmp(arguments[1], "-r") == 0) return replay(arguments[2]);

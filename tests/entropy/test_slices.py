@@ -18,7 +18,7 @@ from lic_fast.entropy.coding import (
     encode_hyperlatent,
     to_symbols,
 )
-from lic_fast.errors import StreamError
+from lic_fast.errors import LatentError, StreamError
 from lic_fast.models.layers import slice_networks
 
 
@@ -120,7 +120,7 @@ def test_hyperlatents_use_the_table_of_their_channel(gaussian):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 2.0**29, -(2.0**40)])
 def test_latents_that_no_stream_holds_are_refused(value):
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(LatentError, match="not finite"):
         to_symbols(torch.tensor([0.0, value]))
     assert to_symbols(torch.tensor([2.0**29 - 64])).item() == 2**29 - 64
 
