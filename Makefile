@@ -28,7 +28,6 @@ wheel: $(INSTALLED)
 	$(BIN)/python -m build --wheel --outdir dist
 
 bench: $(INSTALLED)
-	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
 
 # Editable, so that Python files are used as they are; C++ files ask for a new build.
