@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS
 from lic_fast.codec.exif import PREFIX, upright, without_prefix
@@ -33,6 +33,8 @@ PICTURE_SUFFIXES = tuple(_FORMATS)
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _TIFF_BITS_PER_SAMPLE = 258
+# Description, make, model, software, date and time, artist, copyright.
+_TIFF_DESCRIPTIONS = (270, 271, 272, 305, 306, 315, 33432)
 _PNG_BIT_DEPTH = 24  # offset in the file
 _FLATTEN = (
     "it has transparency, which is not coded: flatten it first, for example with "
@@ -141,17 +143,29 @@ def _is_sixteen_bit(image: Image.Image, head: bytes) -> bool:
 
 
 def _exif(path: Path, image: Image.Image) -> bytes | None:
-    if image.format == "TIFF":
-        # There the tags of the file's own structure stand between those of EXIF.
-        return None
-    raw = image.info.get("exif")
+    raw = _tiff_exif(image) if image.format == "TIFF" else image.info.get("exif")
     if not raw:
         return None
     changed = upright(without_prefix(raw))
     if changed is None:
         _warn(f"{path}: its EXIF data is damaged and is dropped")
-        del image.info["exif"]
+        image.info.pop("exif", None)
     return changed
+
+
+def _tiff_exif(image: Image.Image) -> bytes | None:
+    """EXIF data of a TIFF file, where it stands among the tags of the file's own structure."""
+    tags = image.getexif()
+    exif = Image.Exif()
+    for tag in _TIFF_DESCRIPTIONS:
+        if tag in tags:
+            exif[tag] = tags[tag]
+    for directory in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        entries = tags.get_ifd(directory)
+        if entries:
+            exif.get_ifd(directory).update(entries)
+            exif[directory] = entries
+    return exif.tobytes() if len(exif) else None
 
 
 def _transposed(image: Image.Image) -> Image.Image:

@@ -67,10 +67,19 @@ def test_profile_and_exif_are_written(suffix, pixels, tmp_path):
     image = Image.open(path)
     assert image.info["icc_profile"] == SRGB
     assert image.getexif()[0x010F].rstrip("\0") == "Maker"
-    if suffix != ".tif":
-        picture = read_picture(path)
-        assert picture.icc_profile == SRGB
+    picture = read_picture(path)
+    assert picture.icc_profile == SRGB
+    if suffix == ".tif":  # where EXIF is taken from among the tags of the file's structure
+        exif = Image.Exif()
+        exif.load(picture.exif)
+        assert dict(exif.get_ifd(0x8769)) == {0x9003: "2024:05:06 07:08:09"}
+        assert set(exif) == {0x010F, 0x8769}
+    else:
         assert picture.exif == exif_data().removeprefix(b"Exif\0\0")
+    write_picture(tmp_path / "again.tif", picture)
+    again = Image.open(tmp_path / "again.tif").getexif()
+    assert again[0x010F].rstrip("\0") == "Maker"
+    assert again.get_ifd(0x8769)[0x9003] == "2024:05:06 07:08:09"
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
