@@ -79,7 +79,8 @@ class Container:
         layout: Layout of both streams.
         icc_profile: Colour profile of the picture, or None.
         exif: EXIF data of the picture, without the ``Exif`` prefix, or None.
-        model_name: Name under which the encoder knew the model, possibly empty.
+        model_name: Name under which the encoder knew the model, possibly empty. It is
+            for messages: what is not Unicode, as file names can be, is written as ``?``.
         other_sections: Ancillary sections that this version does not know.
     """
 
@@ -113,7 +114,7 @@ class Container:
         optional = [
             (SectionType.ICC_PROFILE, self.icc_profile),
             (SectionType.EXIF, self.exif),
-            (SectionType.MODEL_NAME, self.model_name.encode() or None),
+            (SectionType.MODEL_NAME, self.model_name.encode(errors="replace") or None),
         ]
         known = [(int(kind), value) for kind, value in optional if value is not None]
         return [
@@ -158,13 +159,14 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
     """Reads a file's bytes.
 
     Args:
-        data: The whole file.
+        data: The whole file, bytes or what gives its bytes as a buffer.
         max_pixels: Pictures of more pixels are refused.
 
     Raises:
         ChecksumError: The bytes are damaged.
         FormatError: They are no ``.lic`` file, of another version, or contradict themselves.
     """
+    data = bytes(memoryview(data))
     if data[:4] != MAGIC:
         other = next(
             (name for magic, name in _OTHER_FORMATS.items() if data[: len(magic)] == magic), None

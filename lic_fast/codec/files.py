@@ -52,6 +52,10 @@ def _move_to_new(temporary: Path, path: Path) -> None:
     except OSError:
         # No hard links here: take the name first, then replace what was taken.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
     else:
         temporary.unlink()

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS, Container, pack, unpack
-from lic_fast.codec.picture import Picture
+from lic_fast.codec.picture import Picture, check_pixels
 from lic_fast.entropy import LatentStreams
-from lic_fast.errors import ChecksumError, FormatError, ImageError, ModelMismatchError, StreamError
+from lic_fast.errors import ChecksumError, FormatError, ModelMismatchError, StreamError
 from lic_fast.models import SliceCompressionModel
 
 __all__ = ["decode_image", "encode_image"]
+
+_LARGEST_Z_SIDE = 2**16 - 1  # the container's field has two bytes
 
 
 def encode_image(
@@ -46,13 +48,12 @@ def encode_image(
         LatentError: The model's latents are not finite.
         ValueError: The model is in training mode or has no tables.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ImageError(
-            f"a picture is uint8 (H, W, 3) of at least one pixel, not {image.dtype} "
-            f"{tuple(image.shape)}"
-        )
+    check_pixels(image)
     _check_mode(model)
     height, width = image.shape[:2]
+    largest = _LARGEST_Z_SIDE * model.z_downsampling // model.multiple * model.multiple
+    if max(height, width) > largest:
+        raise FormatError(f"a side of {max(height, width)} pixels: a .lic file holds {largest}")
     rows, columns = -height % model.multiple, -width % model.multiple
     top, left = rows // 2, columns // 2
     bottom, right = rows - top, columns - left
@@ -88,7 +89,8 @@ def decode_image(
         data: The whole file.
         model: The one that it was written with.
         max_pixels: Pictures of more pixels are refused before anything is
-            allocated for them.
+            allocated for them, and so are strips narrower than the model's
+            multiple whose padding makes them more than four times as large.
 
     Raises:
         FormatError: The file is damaged or no ``.lic`` file, or its padding is
@@ -106,7 +108,7 @@ def decode_image(
             f"the file was written with the model {container.fingerprint.hex()}{name}, not with "
             f"this one, {fingerprint.hex()}"
         )
-    _check_geometry(container, model)
+    _check_geometry(container, model, max_pixels)
     streams = LatentStreams(
         [container.y], [container.z], container.z_shape, [container.symbols_checksum]
     )
@@ -139,7 +141,7 @@ def _to_tensor(pixels: np.ndarray, model: SliceCompressionModel) -> Tensor:
     return x.to(parameter.dtype).div(255).contiguous()
 
 
-def _check_geometry(container: Container, model: SliceCompressionModel) -> None:
+def _check_geometry(container: Container, model: SliceCompressionModel, max_pixels: int) -> None:
     """The coded image must be the smallest that holds the picture: no file may ask for more."""
     left, top, right, bottom = container.padding
     rows, columns = container.padded_height, container.padded_width
@@ -148,6 +150,14 @@ def _check_geometry(container: Container, model: SliceCompressionModel) -> None:
         raise FormatError(
             f"the padding {container.padding} does not fill {container.width}x{container.height} "
             f"up to multiples of {multiple}, which the model takes"
+        )
+    # Padding does not quadruple a picture both of whose sides are at least the multiple. A strip
+    # of one row it makes as many times larger, and what takes memory is the coded image.
+    if rows * columns > 4 * max(max_pixels, multiple**2):
+        raise FormatError(
+            f"a picture of {container.width}x{container.height} is coded as {columns}x{rows}, more "
+            f"than four times the {max_pixels} pixels that are allowed; raise max_pixels "
+            "(--max-pixels) if it is to be trusted"
         )
     expected = (rows // model.z_downsampling, columns // model.z_downsampling)
     if container.z_shape != expected:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["Picture"]
+from lic_fast.errors import ImageError
+
+__all__ = ["Picture", "check_pixels"]
 
 
 @dataclass(frozen=True)
@@ -22,3 +24,20 @@ class Picture:
     pixels: np.ndarray
     icc_profile: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
+
+
+def check_pixels(pixels: object) -> None:
+    """Lets through what a :class:`Picture` may hold.
+
+    Raises:
+        ImageError: It is no uint8 array (H, W, 3) of at least one pixel.
+    """
+    if not isinstance(pixels, np.ndarray):
+        raise ImageError(
+            f"a picture is a numpy array, uint8 (H, W, 3), not {type(pixels).__name__}"
+        )
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise ImageError(
+            f"a picture is uint8 (H, W, 3) of at least one pixel, not {pixels.dtype} "
+            f"{tuple(pixels.shape)}"
+        )

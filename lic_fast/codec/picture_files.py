@@ -6,6 +6,8 @@ import io
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS
 from lic_fast.codec.exif import PREFIX, upright, without_prefix
 from lic_fast.codec.files import write_bytes_atomically
-from lic_fast.codec.picture import Picture
+from lic_fast.codec.picture import Picture, check_pixels
 from lic_fast.errors import ImageError
 
 __all__ = ["PICTURE_SUFFIXES", "PictureWarning", "read_picture", "write_picture"]
@@ -33,6 +35,12 @@ PICTURE_SUFFIXES = tuple(_FORMATS)
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 _TIFF_BITS_PER_SAMPLE = 258
+_TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
+_TIFF_PLANES, _TIFF_SEPARATE = 284, 2
+_TIFF_SAMPLE_FORMAT, _TIFF_SIGNED = 339, 2
+# Where ImageMagick and others put EXIF data before PNG had a chunk for it: as lines of
+# a name, a length and hexadecimal digits.
+_PNG_EXIF_TEXT = "Raw profile type exif"
 # Description, make, model, software, date and time, artist, copyright.
 _TIFF_DESCRIPTIONS = (270, 271, 272, 305, 306, 315, 33432)
 _PNG_BIT_DEPTH = 24  # offset in the file
@@ -44,7 +52,9 @@ _FLATTEN = (
 # What Pillow's decoders raise on damaged files, by experience more than by contract.
 _DAMAGED = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError,
             OverflowError, struct.error, Image.DecompressionBombError)  # fmt: skip
-_PILLOW_LIMIT = threading.Lock()
+_PILLOW_LOCK = threading.Lock()
+_pillow_limit: int | None = None
+_readers = 0
 
 
 class PictureWarning(UserWarning):
@@ -55,8 +65,9 @@ def read_picture(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> P
     """Reads a PNG, JPEG, WebP, TIFF or BMP file as 8-bit RGB, upright.
 
     The EXIF orientation is applied, and set to "top left" in the EXIF data.
-    Grey and palette pictures become RGB. 16-bit ones are reduced to 8 bits, and
-    of several frames the first is read, each with a :class:`PictureWarning`.
+    Grey and palette pictures become RGB. 16-bit ones are reduced to 8 bits (grey
+    by rounding, RGB by leaving out the low byte, as Pillow does), and of several
+    frames the first is read, each with a :class:`PictureWarning`.
 
     Args:
         path: The file.
@@ -68,11 +79,11 @@ def read_picture(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> P
         OSError: It cannot be opened.
     """
     path = Path(path)
-    with path.open("rb") as file:
+    with path.open("rb") as file, _pillow_limit_lifted():
         head = file.read(_PNG_BIT_DEPTH + 1)
         file.seek(0)
         try:
-            image = _open(file)
+            image = Image.open(file, formats=sorted(set(_FORMATS.values())))
         except UnidentifiedImageError:
             raise ImageError(
                 f"{path}: not a picture of {', '.join(sorted(set(_FORMATS.values())))}"
@@ -94,23 +105,34 @@ def read_picture(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> P
                 raise ImageError(f"{path}: damaged: {error}") from error
 
 
-def _open(file: Any) -> Image.Image:
-    # Pillow's own bound on pixels is a global; the one that counts is the caller's, checked
-    # right after opening, which reads no pixels.
-    with _PILLOW_LIMIT:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(file, formats=sorted(set(_FORMATS.values())))
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+@contextmanager
+def _pillow_limit_lifted() -> Iterator[None]:
+    """Lifts Pillow's own bound on pixels while any thread is inside; the caller's is the one.
+
+    Pillow's is a global, which it compares not only on opening a file.
+    """
+    global _pillow_limit, _readers
+    with _PILLOW_LOCK:
+        if not _readers:
+            _pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _readers += 1
+    try:
+        yield
+    finally:
+        with _PILLOW_LOCK:
+            _readers -= 1
+            if not _readers:
+                Image.MAX_IMAGE_PIXELS = _pillow_limit
 
 
 def _convert(path: Path, image: Image.Image, head: bytes) -> Picture:
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-        _warn(f"{path}: has {image.n_frames} frames, of which the first is read")  # type: ignore[attr-defined]
-        image.seek(0)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        _warn(f"{path}: has {frames} frames, of which the first is read")
     if image.has_transparency_data:
         raise ImageError(f"{path}: {_FLATTEN}")
+    if image.format == "TIFF":
+        _check_tiff(path, image)
     sixteen = _is_sixteen_bit(image, head)
     icc_profile = image.info.get("icc_profile") or None
     exif = _exif(path, image)
@@ -137,20 +159,60 @@ def _is_sixteen_bit(image: Image.Image, head: bytes) -> bool:
     if image.format == "PNG":
         return head[_PNG_BIT_DEPTH] == 16
     if image.format == "TIFF":
-        bits = image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
-        return max(bits if isinstance(bits, tuple) else (bits,)) == 16
+        return max(_tiff_values(image, _TIFF_BITS_PER_SAMPLE, 1)) == 16
     return False
 
 
+def _tiff_values(image: Image.Image, tag: int, default: int) -> tuple[int, ...]:
+    values = image.tag_v2.get(tag, default)  # type: ignore[attr-defined]
+    return values if isinstance(values, tuple) else (values,)
+
+
+def _check_tiff(path: Path, image: Image.Image) -> None:
+    """Refuses kinds of TIFF that Pillow opens and then reads as another picture."""
+    bits = _tiff_values(image, _TIFF_BITS_PER_SAMPLE, 1)
+    planes = _tiff_values(image, _TIFF_PLANES, 1)
+    photometric = _tiff_values(image, _TIFF_PHOTOMETRIC, 1)
+    fault = None
+    if max(bits) <= 16 and _TIFF_SIGNED in _tiff_values(image, _TIFF_SAMPLE_FORMAT, 1):
+        fault = "signed samples"
+    elif 8 < max(bits) < 16:
+        fault = f"{max(bits)} bits per sample"
+    elif max(bits) == 16 and photometric == (_TIFF_WHITE_IS_ZERO,):
+        fault = "16 bits per sample of which 0 is white"
+    elif max(bits) == 16 and len(bits) > 1 and planes == (_TIFF_SEPARATE,):
+        fault = "16 bits per sample in separate planes"
+    if fault:
+        raise ImageError(
+            f"{path}: TIFF files with {fault} are not coded; convert it to 8 bits per sample "
+            "first, for example with `magick IN -depth 8 OUT.png`"
+        )
+
+
 def _exif(path: Path, image: Image.Image) -> bytes | None:
-    raw = _tiff_exif(image) if image.format == "TIFF" else image.info.get("exif")
+    if image.format == "TIFF":
+        raw = _tiff_exif(image)
+    else:
+        image.load()  # a PNG file may have it behind its pixels
+        raw = image.info.get("exif") or _png_text_exif(image)
     if not raw:
         return None
     changed = upright(without_prefix(raw))
     if changed is None:
         _warn(f"{path}: its EXIF data is damaged and is dropped")
         image.info.pop("exif", None)
+        image.info.pop(_PNG_EXIF_TEXT, None)
     return changed
+
+
+def _png_text_exif(image: Image.Image) -> bytes | None:
+    text = image.info.get(_PNG_EXIF_TEXT)
+    if not isinstance(text, str):
+        return None
+    try:
+        return bytes.fromhex(text.split("\n", 3)[3])
+    except (ValueError, IndexError):
+        return text.encode()  # no EXIF data, and said to be damaged
 
 
 def _tiff_exif(image: Image.Image) -> bytes | None:
@@ -196,7 +258,8 @@ def write_picture(
         quality: 1 to 100, for JPEG and WebP.
 
     Raises:
-        ImageError: The suffix is none of these, or the format cannot hold the picture.
+        ImageError: The suffix is none of these, the format cannot hold the picture, or
+            its pixels are no uint8 array (H, W, 3).
         FileExistsError: There is such a file already, and `overwrite` is not set.
         OSError: The file cannot be written.
     """
@@ -206,9 +269,11 @@ def write_picture(
         raise ImageError(f"{path}: a picture's name ends with {', '.join(PICTURE_SUFFIXES)}")
     if quality is not None and (form not in ("JPEG", "WEBP") or not 1 <= quality <= 100):
         raise ImageError(f"{path}: quality is 1 to 100 and for JPEG and WebP, not {quality}")
+    check_pixels(picture.pixels)
     options: dict[str, Any] = {}
     if form == "JPEG":
-        options = {"quality": quality or 95, "subsampling": 0, "optimize": True}
+        # Not "optimize": with it Pillow guesses at the size and fails on noisy pictures.
+        options = {"quality": quality or 95, "subsampling": 0}
     elif form == "WEBP":
         options = {"quality": quality} if quality else {"lossless": True, "exact": True}
     elif form == "TIFF":

@@ -14,11 +14,20 @@ from tests.cli.conftest import Run, draw
 COMMANDS = ["compress", "decompress", "info", "eval", "demo", "models"]
 
 
+# python -m lic_fast, heeding Ctrl-C even where the tests run in the background of a shell, which
+# has its children ignore it.
+PROGRAM = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("lic_fast", run_name="__main__", alter_sys=True)
+"""
+
+
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
     checkout = str(Path(lic_fast.__file__).parents[1])
     path = os.pathsep.join(filter(None, [checkout, os.environ.get("PYTHONPATH", "")]))
     return subprocess.Popen(
-        [sys.executable, "-m", "lic_fast", *map(str, arguments)],
+        [sys.executable, "-c", PROGRAM, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -58,6 +58,18 @@ def test_round_trip(container):
     assert unpack(pack(container), max_pixels=2**64) == container
 
 
+def test_other_kinds_of_bytes_are_read():
+    data = pack(replace(SMALL, model_name="nano", exif=b"e"))
+    for kind in (bytearray, memoryview):
+        assert unpack(kind(data)) == unpack(data)
+    with pytest.raises(TypeError):
+        unpack("text")
+
+
+def test_a_name_that_is_no_text_is_written_as_it_can_be():
+    assert unpack(pack(replace(SMALL, model_name="a\udcffb"))).model_name == "a?b"
+
+
 def test_layout_is_the_documented_one():
     data = pack(replace(SMALL, model_name="nano", portable=True))
     assert data[:16] == b"\x89LIC\x01\x01\x00\x00" + bytes(range(8))
@@ -136,6 +148,12 @@ def test_trailing_bytes_under_a_right_checksum_are_refused():
         unpack(forged(pack(SMALL) + b"\0\0\0"))
 
 
+def test_a_name_that_is_not_utf_8_is_refused():
+    data = pack(replace(SMALL, model_name="nano")).replace(b"nano", b"\xff\xfe\xfd\xfc")
+    with pytest.raises(FormatError, match="name is not UTF-8"):
+        unpack(forged(data))
+
+
 def test_damage_and_a_newer_version_are_told_apart():
     data = bytearray(pack(SMALL))
     data[4] = 9
@@ -159,6 +177,13 @@ def test_damage_and_a_newer_version_are_told_apart():
 def test_other_files_are_named(data, message):
     with pytest.raises(FormatError, match=message):
         unpack(data)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([b"", b"\x89LIC", b"\x89LIC\x01\0\0\0"]), st.binary(max_size=120))
+def test_random_bytes_are_refused(head, tail):
+    with pytest.raises(FormatError):
+        unpack(head + tail)
 
 
 @settings(max_examples=500)

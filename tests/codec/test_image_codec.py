@@ -137,6 +137,22 @@ def test_the_bound_on_pixels_is_the_caller_s(nano):
     assert decode_image(data, nano, max_pixels=400).pixels.shape == (20, 20, 3)
 
 
+def test_padding_cannot_pass_the_bound(nano):
+    """One row of pixels is coded as 64: a bound on the picture alone would not hold memory."""
+    container = unpack(encode_image(gradient(1, 64), nano))
+    long = replace(container, width=2**18, z_shape=(1, 2**12))
+    with pytest.raises(FormatError, match="262144x1 is coded as 262144x64, more than four times"):
+        decode_image(pack(long), nano, max_pixels=2**20)
+    with pytest.raises(ChecksumError):  # the bound lets it through, its stream does not
+        decode_image(pack(replace(container, width=128, z_shape=(1, 2))), nano, max_pixels=128)
+
+
+def test_a_side_that_the_format_cannot_state_is_refused_before_work(nano, monkeypatch):
+    monkeypatch.setattr(type(nano), "encode", None)
+    with pytest.raises(FormatError, match=r"4194241 pixels: .* holds 4194240"):
+        encode_image(np.zeros((1, 64 * 65535 + 1, 3), np.uint8), nano)
+
+
 def test_another_model_is_named(nano):
     data = encode_image(gradient(8, 8), nano, model_name="wacnn-nano")
     other = tiny(TCM)
@@ -152,6 +168,8 @@ def test_another_model_is_named(nano):
         np.zeros((8, 8, 4), np.uint8),
         np.zeros((0, 8, 3), np.uint8),
         np.zeros((8, 8, 3), np.float32),
+        torch.zeros(8, 8, 3, dtype=torch.uint8),
+        [[[1, 2, 3]]],
     ],
 )
 def test_arrays_that_are_no_pictures(image, nano):

@@ -1,23 +1,20 @@
 """Picture files: what comes in, what is refused, what goes out."""
 
 import contextlib
-import io
-import os
-import stat
 import struct
 import threading
 import warnings
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from lic_fast.codec import (
     PICTURE_SUFFIXES,
     Picture,
     PictureWarning,
     read_picture,
-    write_bytes_atomically,
     write_picture,
 )
 from lic_fast.codec.exif import upright
@@ -146,15 +143,11 @@ def test_sixteen_bit_grey_is_reduced_with_a_warning(suffix, tmp_path):
 
 
 def png_chunk(kind, data):
-    import zlib
-
     body = kind + data
     return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def test_sixteen_bit_rgb_is_reduced_with_a_warning(tmp_path):
-    import zlib
-
     samples = np.array([0, 0x1234, 0xFFFF], ">u2").tobytes()
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
     data += png_chunk(b"IDAT", zlib.compress(b"\0" + samples)) + png_chunk(b"IEND", b"")
@@ -162,6 +155,83 @@ def test_sixteen_bit_rgb_is_reduced_with_a_warning(tmp_path):
     with pytest.warns(PictureWarning, match="16 bits"):
         picture = read_picture(tmp_path / "a.png")
     assert picture.pixels[0, 0].tolist() == [0, 0x12, 0xFF]
+
+
+def tiff(order, bits, photometric, samples, *, planes=1, sample_format=1):
+    """An uncompressed TIFF file of one row of four pixels, one strip per plane."""
+    channels = len(bits)
+    size = len(samples) // (channels if planes == 2 else 1)
+    strips = channels if planes == 2 else 1
+    entries = [
+        (256, "I", [4]),
+        (257, "I", [1]),
+        (258, "H", bits),
+        (259, "H", [1]),
+        (262, "H", [photometric]),
+        (273, "I", [0] * strips),
+        (277, "H", [channels]),
+        (278, "I", [1]),
+        (279, "I", [size] * strips),
+        (284, "H", [planes]),
+        (339, "H", [sample_format] * channels),
+    ]
+    end = 8 + 2 + 12 * len(entries) + 4
+    outside = [struct.calcsize(f"{len(v)}{kind}") for _, kind, v in entries]
+    first = end + sum(length for length in outside if length > 4)
+    directory, more = struct.pack(order + "H", len(entries)), b""
+    for tag, kind, values in entries:
+        if tag == 273:
+            values = [first + i * size for i in range(strips)]
+        payload = struct.pack(f"{order}{len(values)}{kind}", *values)
+        directory += struct.pack(order + "HHI", tag, {"H": 3, "I": 4}[kind], len(values))
+        if len(payload) > 4:
+            directory += struct.pack(order + "I", end + len(more))
+            more += payload
+        else:
+            directory += payload.ljust(4, b"\0")
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    return magic + struct.pack(order + "I", 8) + directory + bytes(4) + more + samples
+
+
+SIXTEEN = [0, 0x1000, 0x8000, 0xFFFF]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_sixteen_bit_tiff_of_either_byte_order(order, channels, tmp_path):
+    samples = np.repeat(np.array(SIXTEEN, f"{order}u2"), channels).tobytes()
+    photometric = 1 if channels == 1 else 2
+    (tmp_path / "a.tif").write_bytes(tiff(order, [16] * channels, photometric, samples))
+    with pytest.warns(PictureWarning, match="16 bits"):
+        picture = read_picture(tmp_path / "a.tif")
+    assert picture.pixels[0].tolist() == [[v] * 3 for v in (0, 16, 128, 255)]
+
+
+@pytest.mark.parametrize(
+    ("bits", "photometric", "options", "message"),
+    [
+        ([16], 0, {}, "16 bits per sample of which 0 is white"),
+        ([16], 1, {"sample_format": 2}, "signed samples"),
+        ([8], 1, {"sample_format": 2}, "signed samples"),
+        ([12], 1, {}, "12 bits per sample"),
+        ([16] * 3, 2, {"planes": 2}, "16 bits per sample in separate planes"),
+    ],
+)
+def test_tiff_that_pillow_would_misread_is_refused(bits, photometric, options, message, tmp_path):
+    samples = bytes(range(sum(bits) * 4 // 8))
+    (tmp_path / "a.tif").write_bytes(tiff("<", bits, photometric, samples, **options))
+    with Image.open(tmp_path / "a.tif") as image:  # Pillow itself has no objection
+        image.load()
+    with pytest.raises(ImageError, match=f"a.tif: TIFF files with {message}.*-depth 8"):
+        read_picture(tmp_path / "a.tif")
+
+
+def test_tiff_of_eight_bits_in_all_its_forms(tmp_path):
+    planes = bytes([16] * 4 + [128] * 4 + [240] * 4)
+    (tmp_path / "a.tif").write_bytes(tiff(">", [8] * 3, 2, planes, planes=2))
+    assert read_picture(tmp_path / "a.tif").pixels[0].tolist() == [[16, 128, 240]] * 4
+    (tmp_path / "b.tif").write_bytes(tiff("<", [8], 0, bytes([0, 16, 128, 255])))
+    assert read_picture(tmp_path / "b.tif").pixels[0, :, 1].tolist() == [255, 239, 127, 0]
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "F", "LAB", "I"])
@@ -196,6 +266,72 @@ def test_a_grey_profile_does_not_describe_rgb(pixels, tmp_path):
     Image.fromarray(pixels).convert("L").save(tmp_path / "a.png", icc_profile=bytes(grey))
     with pytest.warns(PictureWarning, match="profile"):
         assert read_picture(tmp_path / "a.png").icc_profile is None
+
+
+@pytest.mark.parametrize("form", ["chunk before", "chunk behind", "text"])
+def test_exif_of_png_wherever_it_stands(form, tmp_path):
+    stored = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    data = exif_data(6)
+    lines = b"\nexif\n%8d\n" % len(data) + data.hex().encode() + b"\n"
+    exif = png_chunk(b"eXIf", data.removeprefix(b"Exif\0\0"))
+    if form == "text":
+        exif = png_chunk(b"tEXt", b"Raw profile type exif\0" + lines)
+    rows = b"".join(b"\0" + row.tobytes() for row in stored)
+    chunks = [exif, png_chunk(b"IDAT", zlib.compress(rows))]
+    if form == "chunk behind":
+        chunks.reverse()
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 2, 8, 2, 0, 0, 0))
+    whole = b"".join([b"\x89PNG\r\n\x1a\n", header, *chunks, png_chunk(b"IEND", b"")])
+    (tmp_path / "a.png").write_bytes(whole)
+    picture = read_picture(tmp_path / "a.png")
+    assert picture.exif == exif_data(1).removeprefix(b"Exif\0\0")
+    assert np.array_equal(picture.pixels, np.rot90(stored, -1))
+
+
+@pytest.mark.parametrize("text", ["", "no lines", "\nexif\n  3\nxyz\n", "\nexif\n 2\nabcd"])
+def test_broken_exif_text_is_dropped(text, pixels, tmp_path):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type exif", text)
+    Image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=info)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        picture = read_picture(tmp_path / "a.png")
+    assert picture.exif is None
+    assert np.array_equal(picture.pixels, pixels)
+    assert [w.category for w in caught] == ([PictureWarning] if text else [])
+
+
+def test_the_caller_s_bound_holds_where_pillow_s_is_lower(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    frames = [Image.new("RGB", (12, 10), colour) for colour in ("red", "blue")]
+    for suffix in (".png", ".tif", ".webp", ".bmp", ".jpg"):
+        more = {"save_all": True, "append_images": frames[1:]} if suffix == ".tif" else {}
+        frames[0].save(tmp_path / f"a{suffix}", **more)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.filterwarnings("ignore", r".*has 2 frames", PictureWarning)
+            pixels = read_picture(tmp_path / f"a{suffix}", max_pixels=120).pixels
+        assert pixels.shape == (10, 12, 3)
+        assert (pixels[..., 0] > 250).all()
+    assert Image.MAX_IMAGE_PIXELS == 50
+
+
+def test_pillow_s_bound_is_back_after_threads(tmp_path, pixels):
+    limit = Image.MAX_IMAGE_PIXELS
+    write_picture(tmp_path / "a.png", Picture(pixels))
+    (tmp_path / "b.png").write_bytes(b"none")
+
+    def read(i):
+        for _ in range(20):
+            with contextlib.suppress(ImageError):
+                read_picture(tmp_path / ("a.png" if i % 2 else "b.png"))
+
+    threads = [threading.Thread(target=read, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert limit == Image.MAX_IMAGE_PIXELS
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
@@ -273,77 +409,24 @@ def test_broken_exif_is_dropped(broken, pixels, tmp_path):
         assert read_picture(tmp_path / "a.png").exif is None
 
 
-# Writing whole or not at all.
+def test_noise_fits_a_jpeg_file(tmp_path):
+    noise = 255 * np.random.default_rng(0).integers(0, 2, (400, 400, 3), dtype=np.uint8)
+    for quality in (95, 100):
+        write_picture(tmp_path / f"{quality}.jpg", Picture(noise), quality=quality)
+        assert read_picture(tmp_path / f"{quality}.jpg").pixels.shape == noise.shape
 
 
-def test_an_existing_file_is_not_touched(tmp_path):
-    path = tmp_path / "a"
-    path.write_bytes(b"before")
-    with pytest.raises(FileExistsError, match="exists already"):
-        write_bytes_atomically(path, b"after")
-    assert path.read_bytes() == b"before"
-    write_bytes_atomically(path, b"after", overwrite=True)
-    assert path.read_bytes() == b"after"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("links", [True, False])
-def test_of_two_writers_one_wins(tmp_path, monkeypatch, links):
-    if not links:
-
-        def refuse(*_):
-            raise PermissionError("no hard links here")
-
-        monkeypatch.setattr(os, "link", refuse)
-    monkeypatch.setattr(os.path, "lexists", lambda _: False)
-    path = tmp_path / "a"
-    outcomes = []
-
-    def write(i):
-        try:
-            write_bytes_atomically(path, bytes([i]) * 1000)
-            outcomes.append(i)
-        except FileExistsError:
-            pass
-
-    threads = [threading.Thread(target=write, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(outcomes) == 1
-    assert path.read_bytes() == bytes([outcomes[0]]) * 1000
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("overwrite", [True, False])
-def test_a_failure_leaves_nothing(tmp_path, monkeypatch, overwrite):
-    path = tmp_path / "a"
-    if overwrite:
-        path.write_bytes(b"before")
-    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
-
-    class Full(io.BytesIO):
-        def write(self, _):
-            raise OSError(28, "No space left on device")
-
-    def full(descriptor, _):
-        os.close(descriptor)
-        return Full()
-
-    monkeypatch.setattr(os, "fdopen", full)
-    with pytest.raises(OSError, match="No space"):
-        write_bytes_atomically(path, b"after", overwrite=overwrite)
-    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
-
-
-def test_permissions_are_those_of_a_new_file(tmp_path):
-    (tmp_path / "usual").write_bytes(b"")
-    write_bytes_atomically(tmp_path / "ours", b"")
-    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("usual", "ours")}
-    assert len(modes) == 1
-
-
-def test_a_folder_that_is_missing(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        write_bytes_atomically(tmp_path / "missing" / "a", b"")
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((3, 3), np.uint8),
+        np.zeros((3, 3, 4), np.uint8),
+        np.zeros((3, 3, 3)),
+        np.zeros((0, 3, 3), np.uint8),
+        [[[1, 2, 3]]],
+    ],
+)
+def test_arrays_that_are_no_pictures_are_not_written(pixels, tmp_path):
+    with pytest.raises(ImageError, match=r"uint8 \(H, W, 3\)"):
+        write_picture(tmp_path / "a.png", Picture(pixels))
+    assert list(tmp_path.iterdir()) == []
