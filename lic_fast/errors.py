@@ -35,7 +35,7 @@ class ChecksumError(FormatError):
 
 
 class LatentError(LicFastError, ValueError):
-    """Latents are not finite, or far from any that a trained model has."""
+    """Latents, or the picture made of them, are not finite or far from any trained model's."""
 
 
 class ModelMismatchError(LicFastError, ValueError):

@@ -21,7 +21,7 @@ from lic_fast.entropy.coding import (
     encode_hyperlatent,
     to_symbols,
 )
-from lic_fast.errors import ChecksumError
+from lic_fast.errors import ChecksumError, LatentError
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.ops import round_ste
 
@@ -188,6 +188,7 @@ class SliceCompressionModel(CompressionModel):
         Raises:
             StreamError: A stream is cut, lengthened or otherwise impossible.
             ChecksumError: The decoded symbols are not those that were encoded.
+            LatentError: The picture is not finite.
             ValueError: The streams have another form, or the tables are missing.
         """
         self._check_streams(streams)
@@ -208,7 +209,14 @@ class SliceCompressionModel(CompressionModel):
                         f"image {i}: the decoded symbols have checksum {actual:#010x}, those "
                         f"encoded had {streams.checksums[i]:#010x}"
                     )
-        return self.synthesis(torch.cat(y_hat)).clamp_(0, 1)
+        x_hat = self.synthesis(torch.cat(y_hat))
+        # Before the clamp, which would turn infinity into white.
+        if not bool(x_hat.isfinite().all()):
+            raise LatentError(
+                "the decoded picture is not finite: the model's weights are damaged, or the "
+                "streams are another model's or another machine's"
+            )
+        return x_hat.clamp_(0, 1)
 
     def compress(self, x: Tensor) -> dict[str, Any]:
         """Pixels to strings, in CompressAI's form.
@@ -243,7 +251,7 @@ class SliceCompressionModel(CompressionModel):
             ``{"x_hat": (B, 3, H, W)}`` in [0, 1].
 
         Raises:
-            StreamError, ValueError: As for :meth:`decode`.
+            StreamError, LatentError, ValueError: As for :meth:`decode`.
         """
         if len(strings) != 2:
             raise ValueError(

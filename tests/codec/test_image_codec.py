@@ -12,7 +12,14 @@ import torch
 from lic_fast import zoo
 from lic_fast.codec import decode_image, encode_image, pack, read_picture, unpack
 from lic_fast.codec.metrics import ms_ssim, psnr
-from lic_fast.errors import ChecksumError, FormatError, ImageError, LicFastError, ModelMismatchError
+from lic_fast.errors import (
+    ChecksumError,
+    FormatError,
+    ImageError,
+    LatentError,
+    LicFastError,
+    ModelMismatchError,
+)
 from lic_fast.models import TCM, SymmetricalTransFormer
 from tests.models.tiny import tiny
 from tests.shared import shared_path
@@ -192,14 +199,15 @@ def test_a_model_in_training_is_refused():
         decode_image(b"", net)
 
 
-def test_values_that_are_not_finite_never_become_a_picture():
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_values_that_are_not_finite_never_become_a_picture(value):
     net = tiny(TCM)
     data = encode_image(gradient(8, 8), net)
     fingerprint = net.fingerprint()
     with torch.no_grad():
-        net.g_s[-1][0].weight.fill_(float("nan"))
+        net.g_s[-1][0].bias.fill_(value)
     net.fingerprint = lambda: fingerprint
-    with pytest.raises(FormatError, match="not finite"):
+    with pytest.raises(LatentError, match="not finite"):
         decode_image(data, net)
 
 
