@@ -135,7 +135,7 @@ class SliceCompressionModel(CompressionModel):
             latents = self._latents(z_hat, _rounder(y, self.num_slices))
         else:
             images = [
-                self._latents(z_hat[i : i + 1], _rounder(y[i : i + 1], self.num_slices))
+                self._latents(_image(z_hat, i), _rounder(_image(y, i), self.num_slices))
                 for i in range(len(x))
             ]
             latents = SliceLatents(*(torch.cat(parts) for parts in zip(*images, strict=True)))
@@ -167,9 +167,9 @@ class SliceCompressionModel(CompressionModel):
             symbols = to_symbols(z_symbols[i])
             z_strings.append(encode_hyperlatent(symbols, z_tables))
             encoder = SliceEncoder(
-                y[i : i + 1], self.num_slices, self.gaussian_conditional.scale_table
+                _image(y, i), self.num_slices, self.gaussian_conditional.scale_table
             )
-            self._latents(z_symbols[i : i + 1] + medians, encoder)
+            self._latents(_image(z_symbols, i) + medians, encoder)
             y_strings.append(encoder.finish(y_tables))
             checksums.append(encoder.checksum(symbols))
         shape = (int(z_symbols.shape[2]), int(z_symbols.shape[3]))
@@ -392,6 +392,15 @@ class SliceCompressionModel(CompressionModel):
         from lic_fast.models.checkpoint import build_from_state_dict
 
         return build_from_state_dict(cls, state_dict)
+
+
+def _image(batch: Tensor, i: int) -> Tensor:
+    """One image of a batch, laid out in memory as a decoder has it.
+
+    Convolutions round differently in channels-last order, which a caller's
+    input may bring along.
+    """
+    return batch[i : i + 1].clone(memory_format=torch.contiguous_format)
 
 
 def _rounder(y: Tensor, num_slices: int) -> Any:

@@ -30,6 +30,17 @@ def test_decompress_gives_the_forward_pass_bit_for_bit(model):
 
 
 @every_model
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("side", [128, 384])
+def test_the_layout_of_the_input_in_memory_does_not_matter(model, batch, side):
+    net = tiny(model)
+    x = torch.nn.functional.interpolate(pictures(model, batch), (side, side))
+    x = x.contiguous(memory_format=torch.channels_last)
+    expected = net(x)["x_hat"].detach().clamp(0, 1)
+    assert torch.equal(net.decompress(**net.compress(x))["x_hat"], expected)
+
+
+@every_model
 def test_a_stream_does_not_depend_on_its_batch(model):
     net, x = tiny(model), pictures(model, batch=3)
     together = net.encode(x)
