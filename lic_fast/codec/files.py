@@ -12,7 +12,8 @@ __all__ = ["write_bytes_atomically"]
 def write_bytes_atomically(path: str | Path, data: bytes, *, overwrite: bool = False) -> None:
     """Writes a file under a temporary name beside its own, then moves it into place.
 
-    Whatever fails, `path` holds what it held before and nothing else is left.
+    Whatever fails, `path` holds what it held before and nothing else is left. A
+    symbolic link stays one: what it points to is replaced.
 
     Args:
         path: Where the file goes; its folder exists.
@@ -20,12 +21,20 @@ def write_bytes_atomically(path: str | Path, data: bytes, *, overwrite: bool = F
         overwrite: Whether an existing file may be replaced.
 
     Raises:
-        FileExistsError: There is such a file already, and `overwrite` is not set.
+        FileExistsError: There is such a file already, and `overwrite` is not
+            set, or it is none that can be replaced, such as a device.
+        IsADirectoryError: There is a folder of that name.
         OSError: The file cannot be written.
     """
     path = Path(path)
     if not overwrite and os.path.lexists(path):
         raise FileExistsError(f"{path} exists already")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    if path.is_symlink():
+        path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is no regular file and is not replaced")
     # Not tempfile: its files are private, and this one is to have a new file's permissions.
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     descriptor = os.open(

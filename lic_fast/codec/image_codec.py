@@ -108,7 +108,8 @@ def decode_image(
         name = f" ({container.model_name!r})" if container.model_name else ""
         raise ModelMismatchError(
             f"the file was written with the model {container.fingerprint.hex()}{name}, not with "
-            f"this one, {fingerprint.hex()}"
+            f"this one, {fingerprint.hex()}. Equal weights are another model too if their CDF "
+            "tables were made on a machine that rounds differently: keep them in the checkpoint"
         )
     _check_geometry(container, model, max_pixels)
     streams = LatentStreams(

@@ -63,7 +63,7 @@ class SliceCompressionModel(CompressionModel):
     def __init__(self) -> None:
         super().__init__()
         self._tables: dict[str, tuple[tuple[Any, ...], CdfTables]] = {}
-        self._fingerprint: tuple[tuple[tuple[int, int], ...], bytes] | None = None
+        self._fingerprint: tuple[list[int], bytes] | None = None
 
     # What a model defines.
 
@@ -158,7 +158,7 @@ class SliceCompressionModel(CompressionModel):
             LatentError: The latents are not finite.
         """
         self._check_input(x)
-        z_tables, y_tables = self._cdf_tables()
+        z_tables, y_tables = self.cdf_tables()
         medians = self._medians()
         y = self.analysis(x)
         z_symbols = (self.h_a(y) - medians).round()
@@ -192,7 +192,7 @@ class SliceCompressionModel(CompressionModel):
             ValueError: The streams have another form, or the tables are missing.
         """
         self._check_streams(streams)
-        z_tables, y_tables = self._cdf_tables()
+        z_tables, y_tables = self.cdf_tables()
         medians = self._medians()
         z_shape = (self.entropy_bottleneck.channels, *streams.shape)
         y_hat = []
@@ -295,7 +295,12 @@ class SliceCompressionModel(CompressionModel):
 
     # Tables and weights.
 
-    def _cdf_tables(self) -> tuple[CdfTables, CdfTables]:
+    def cdf_tables(self) -> tuple[CdfTables, CdfTables]:
+        """The tables of z and of y, prepared for the coder.
+
+        Raises:
+            ValueError: They are missing (:meth:`update` makes them) or impossible.
+        """
         return (
             self._prepared("entropy_bottleneck", self.entropy_bottleneck),
             self._prepared("gaussian_conditional", self.gaussian_conditional),
@@ -323,28 +328,22 @@ class SliceCompressionModel(CompressionModel):
         """Eight bytes that tell models apart whose weights or CDF tables differ.
 
         The start of the SHA-256 over every entry of the state dict in order of
-        its name: name and shape as text, values as little-endian float32 or
-        int32 (int64 for index tables).
+        its name: name, type and shape as text, values as little-endian float32
+        or int32 (int64 for index tables).
         """
         entries = sorted(self.state_dict().items())
-        key = tuple((entry.data_ptr(), _version(entry)) for _, entry in entries)
+        key = _sums_of_bits([entry for _, entry in entries])
         if self._fingerprint is None or self._fingerprint[0] != key:
             digest = hashlib.sha256()
             for name, entry in entries:
-                digest.update(f"{name}{tuple(entry.shape)}".encode())
+                dtype = str(entry.dtype).removeprefix("torch.")
+                digest.update(f"{name} {dtype} {tuple(entry.shape)}".encode())
                 values = entry.detach().cpu().contiguous()
                 values = values.float() if values.is_floating_point() else values
                 array = values.numpy()
                 digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
             self._fingerprint = (key, digest.digest()[:8])
         return self._fingerprint[1]
-
-    def train(self, mode: bool = True) -> SliceCompressionModel:
-        """As :meth:`torch.nn.Module.train`."""
-        # Training may write through .data, which no version counter sees.
-        self._fingerprint = None
-        super().train(mode)
-        return self
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out what is prepared on demand, so that models can be copied and pickled."""
@@ -375,7 +374,6 @@ class SliceCompressionModel(CompressionModel):
                     entry = entries.get(f"{name}.{buffer_name}")
                     if entry is not None and entry.shape != buffer.shape:
                         setattr(module, buffer_name, buffer.new_empty(entry.shape))
-        self._fingerprint = None
         return nn.Module.load_state_dict(self, entries, strict=strict, assign=assign)
 
     @classmethod
@@ -410,6 +408,20 @@ def _rounder(y: Tensor, num_slices: int) -> Any:
         return round_ste(slices[i] - mean) + mean
 
     return quantize
+
+
+def _sums_of_bits(tensors: Sequence[Tensor]) -> list[int]:
+    """A sum of each tensor's bits as integers: much quicker than a digest.
+
+    Version counters would be quicker still, but do not see what is written
+    through ``.data``, as weight averaging does.
+    """
+    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    sums = []
+    for tensor in tensors:
+        bits = tensor.detach().contiguous().view(integers[tensor.element_size()])
+        sums.append(bits.sum(dtype=torch.int64))
+    return torch.stack(sums).tolist()
 
 
 def _version(tensor: Tensor) -> int:

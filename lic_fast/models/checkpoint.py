@@ -13,7 +13,12 @@ from torch import Tensor, nn
 
 from lic_fast.errors import CheckpointError
 from lic_fast.models.base import SliceCompressionModel
-from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
+from lic_fast.models.state_dict import (
+    INTEGERS,
+    TABLES,
+    normalize_state_dict,
+    with_derived_buffers,
+)
 from lic_fast.models.stf import SymmetricalTransFormer
 from lic_fast.models.tcm import TCM
 from lic_fast.models.wacnn import WACNN
@@ -23,6 +28,8 @@ __all__ = ["MODELS", "accelerate", "build_from_state_dict", "load"]
 MODELS: tuple[type[SliceCompressionModel], ...] = (SymmetricalTransFormer, WACNN, TCM)
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
+# What the absence of an entry, or one of another shape, makes arguments_from_state_dict raise.
+_NOT_INFERRED = (KeyError, IndexError, ValueError, ZeroDivisionError, AttributeError)
 _SUFFIXES = (".pth", ".pth.tar", ".pt", ".safetensors")
 _Model = TypeVar("_Model", bound=SliceCompressionModel)
 
@@ -43,29 +50,30 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> SliceCompressi
         CheckpointError: The file is missing, cannot be read or fits no model; the
             message names what was missing and what was left over.
     """
-    entries = normalize_state_dict(_read(Path(path)))
-    entries = {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in entries.items()
-    }
+    content = _read(Path(path))
     try:
+        entries = _checked(_unwrap(content))
+        entries = {
+            name: value.float() if value.is_floating_point() else value
+            for name, value in entries.items()
+        }
         model = _build(_recognize(entries), entries)
+        model.update()
+        _check_tables(model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.update()
     return model.eval().to(device)
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path) -> Any:
     if not path.name.endswith(_SUFFIXES):
         raise CheckpointError(f"{path}: a checkpoint's name ends with {', '.join(_SUFFIXES)}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
         if path.suffix == ".safetensors":
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: damaged, or holds more than tensors and plain values, which is not loaded "
@@ -75,19 +83,67 @@ def _read(path: Path) -> Mapping[str, Any]:
     # What a damaged pickle makes its reader raise is not for us to list.
     except Exception as error:
         raise CheckpointError(f"{path}: damaged, or not a checkpoint: {error}") from error
+
+
+def _unwrap(content: Any) -> Mapping[str, Tensor]:
+    """The state dict in what a file holds."""
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
     if not isinstance(content, Mapping) or not content:
-        raise CheckpointError(f"{path}: holds no state dict but a {type(content).__name__}")
-    strange = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    if strange or not all(isinstance(name, str) for name in content):
+        raise CheckpointError(f"holds no state dict but a {type(content).__name__}")
+    strange = [
+        repr(name)
+        for name, value in content.items()
+        if not (isinstance(name, str) and isinstance(value, Tensor))
+    ]
+    if strange:
         raise CheckpointError(
-            f"{path}: holds no state dict: {_some(strange)} are not tensors; a state dict may "
+            f"holds no state dict: {_some(strange)} are not names of tensors; a state dict may "
             f"also stand under one of {', '.join(_WRAPPERS)}"
         )
     return content
+
+
+def _checked(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Entries under the model's names, each of a kind that a model can have."""
+    entries = normalize_state_dict(content)
+    if len(entries) != len(content):
+        raise CheckpointError("holds entries twice, with and without a prefix or under two names")
+    faults = {
+        "are no plain tensors": lambda v: v.layout != torch.strided or v.is_meta,
+        "are complex": lambda v: v.is_complex(),
+        "are empty": lambda v: v.numel() == 0,
+        "are not finite": lambda v: not bool(v.isfinite().all()),
+    }
+    for fault, has in faults.items():
+        names = [n for n, v in entries.items() if not n.endswith(TABLES) and has(v)]
+        if names:
+            raise CheckpointError(f"{_some(names)} {fault}")
+    for name, value in entries.items():
+        is_integer = name.endswith(INTEGERS)
+        if value.layout != torch.strided or is_integer == value.is_floating_point():
+            raise CheckpointError(
+                f"{name} is {value.dtype}, it must be {'integer' if is_integer else 'float'}"
+            )
+    return entries
+
+
+def _check_tables(model: SliceCompressionModel) -> None:
+    scales = model.gaussian_conditional.scale_table
+    if not bool((scales > 0).all() and (scales.diff() > 0).all()):
+        raise CheckpointError("gaussian_conditional.scale_table does not ascend from above 0")
+    rows = {"entropy_bottleneck": model.entropy_bottleneck.channels}
+    rows["gaussian_conditional"] = scales.numel()
+    for name, count in rows.items():
+        tables = model.get_submodule(name)._quantized_cdf
+        if tables.dim() != 2 or len(tables) != count:
+            raise CheckpointError(f"{name} has {len(tables)} CDF tables, it needs {count}")
+    try:
+        model.cdf_tables()
+    except (ValueError, IndexError, OverflowError) as error:
+        raise CheckpointError(f"its CDF tables are damaged: {error}") from None
 
 
 def _recognize(entries: Mapping[str, Tensor]) -> type[SliceCompressionModel]:
@@ -95,7 +151,7 @@ def _recognize(entries: Mapping[str, Tensor]) -> type[SliceCompressionModel]:
     for model in MODELS:
         try:
             model.arguments_from_state_dict(entries)
-        except (KeyError, IndexError, ValueError, ZeroDivisionError):
+        except _NOT_INFERRED:
             continue
         return model
 
@@ -108,10 +164,8 @@ def _recognize(entries: Mapping[str, Tensor]) -> type[SliceCompressionModel]:
 
 def build_from_state_dict(model: type[_Model], state_dict: Mapping[str, Any]) -> _Model:
     """See :meth:`SliceCompressionModel.from_state_dict`."""
-    entries = {
-        name: value.detach().clone() for name, value in normalize_state_dict(state_dict).items()
-    }
-    return _build(model, entries)
+    entries = _checked(_unwrap(state_dict))
+    return _build(model, {name: value.detach().clone() for name, value in entries.items()})
 
 
 def _build(
@@ -120,14 +174,16 @@ def _build(
     """A model that holds the given tensors themselves."""
     try:
         arguments = model.arguments_from_state_dict(entries)
-    except (KeyError, IndexError, ValueError, ZeroDivisionError):
+        unknown = ""
+    except _NOT_INFERRED as error:
         # The default widths, to have names to compare with.
         arguments = {}
+        unknown = f" (its widths cannot be told: {error!r}; these are the defaults)"
     try:
         # Loading must not disturb the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
             net = model(**arguments, **(overrides or {}))
-    except ValueError as error:
+    except (ValueError, RuntimeError, MemoryError, ZeroDivisionError) as error:
         raise CheckpointError(f"the widths of a {model.architecture} do not fit: {error}") from None
     complete = with_derived_buffers(entries, net)
     expected = net.state_dict()
@@ -141,8 +197,8 @@ def _build(
     if missing or left_over or misshapen:
         raise CheckpointError(
             f"fits none of {', '.join(m.architecture for m in MODELS)}; closest to "
-            f"{model.architecture}: missing {_some(missing)}; left over {_some(left_over)}; "
-            f"of another shape {_some(misshapen)}"
+            f"{model.architecture}{unknown}: missing {_some(missing)}; "
+            f"left over {_some(left_over)}; of another shape {_some(misshapen)}"
         )
     net.load_state_dict(complete, assign=True)
     return net

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from lic_fast.ops import relative_position_index
 
-__all__ = ["normalize_state_dict", "with_derived_buffers"]
+__all__ = ["INTEGERS", "TABLES", "normalize_state_dict", "with_derived_buffers"]
 
 _WRAPPERS = ("module.", "_orig_mod.")
 _OLD_PRIOR = re.compile(r"(.*entropy_bottleneck\.)_(matrix|bias|factor)(\d+)")
 _NEW_PRIOR = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
-_TABLES = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table")
 _INDEX = "relative_position_index"
+TABLES = ("_offset", "_quantized_cdf", "_cdf_length", "scale_table")
+"""Ends of the names of CDF tables and what goes with them."""
+INTEGERS = (*TABLES[:3], _INDEX)
+"""Ends of the names of integer entries."""
 
 
 def normalize_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -46,7 +49,7 @@ def with_derived_buffers(entries: Mapping[str, Tensor], model: nn.Module) -> dic
             full_name = f"{name}.{buffer_name}"
             if full_name in complete:
                 continue
-            if isinstance(module, EntropyModel) and buffer_name in _TABLES:
+            if isinstance(module, EntropyModel) and buffer_name in TABLES:
                 dtype = torch.float32 if buffer_name == "scale_table" else torch.int32
                 complete[full_name] = torch.empty(0, dtype=dtype)
             elif buffer_name == _INDEX:

@@ -82,6 +82,21 @@ def test_a_failure_without_hard_links_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_only_regular_files_are_replaced(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"folder is a folder"):
+        write_bytes_atomically(tmp_path / "folder", b"", overwrite=True)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileExistsError, match="no regular file"):
+        write_bytes_atomically(tmp_path / "pipe", b"", overwrite=True)
+    (tmp_path / "target").write_bytes(b"before")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_bytes_atomically(tmp_path / "link", b"after", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"after"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "link", "pipe", "target"]
+
+
 def test_permissions_are_those_of_a_new_file(tmp_path):
     (tmp_path / "usual").write_bytes(b"")
     write_bytes_atomically(tmp_path / "ours", b"")

@@ -116,6 +116,56 @@ def test_an_unrelated_network_is_refused(tmp_path):
         WACNN.from_state_dict(nn.Linear(3, 4).state_dict())
 
 
+def test_one_missing_entry_is_named_even_if_widths_hang_on_it(tmp_path):
+    entries = dict(tiny(WACNN).state_dict())
+    del entries["g_a.0.weight"]
+    torch.save(entries, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=r"cannot be told: KeyError\('g_a\.0\.weight'\)"):
+        lic_fast.load(tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match="holds no state dict: 3 are not names"):
+        WACNN.from_state_dict({3: torch.zeros(1)})
+    wrapped = WACNN.from_state_dict({"state_dict": tiny(WACNN).state_dict()})
+    assert wrapped.fingerprint() == tiny(WACNN).fingerprint()
+
+
+def shortened(table):
+    return table[:-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("g_a.0.weight", lambda v: v.fill_(float("nan")), "g_a.0.weight are not finite"),
+        ("g_a.0.weight", lambda v: v.to(torch.complex64), "are complex"),
+        ("g_a.0.weight", lambda v: v.int(), "is torch.int32, it must be float"),
+        ("g_a.0.weight", lambda v: v.to_sparse(), "are no plain tensors"),
+        ("g_a.0.weight", lambda v: v[:, :0].repeat(50000, 1, 1, 1), "are empty"),
+        ("g_a.4.conv_b.0.attn.relative_position_bias_table", lambda v: v[:, :0], "are empty"),
+        ("g_a.4.conv_b.0.attn.relative_position_bias_table", lambda v: v[:7], "do not fit|shape"),
+        ("entropy_bottleneck._offset", torch.Tensor.float, "_offset is torch.float32"),
+        ("entropy_bottleneck._quantized_cdf", shortened, "has 5 CDF tables, it needs 6"),
+        ("entropy_bottleneck._cdf_length", lambda v: v + 1000, "CDF tables are damaged"),
+        ("gaussian_conditional._quantized_cdf", shortened, "has 63 CDF tables, it needs 64"),
+        ("gaussian_conditional._cdf_length", lambda v: v * 0, "CDF tables are damaged"),
+        ("gaussian_conditional.scale_table", lambda v: v.flip(0), "does not ascend"),
+    ],
+)
+def test_entries_that_no_model_can_have_are_refused(name, change, message, tmp_path):
+    entries = dict(tiny(WACNN).state_dict())
+    entries[name] = change(entries[name].clone())
+    torch.save(entries, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match=message):
+        lic_fast.load(tmp_path / "odd.pth")
+
+
+def test_an_entry_under_two_names_is_refused(tmp_path):
+    entries = dict(tiny(WACNN).state_dict())
+    entries["module.g_a.0.weight"] = entries["g_a.0.weight"] + 1
+    torch.save(entries, tmp_path / "odd.pth")
+    with pytest.raises(CheckpointError, match="entries twice"):
+        lic_fast.load(tmp_path / "odd.pth")
+
+
 class Payload:
     def __reduce__(self):
         return (print, ("this must never run",))
@@ -141,7 +191,7 @@ def test_files_that_are_no_checkpoints(tmp_path, capsys):
     with pytest.raises(CheckpointError, match="no state dict but a list"):
         lic_fast.load(tmp_path / "list.pth")
     torch.save({"epoch": 3}, tmp_path / "epoch.pth")
-    with pytest.raises(CheckpointError, match="epoch are not tensors"):
+    with pytest.raises(CheckpointError, match="'epoch' are not names of tensors"):
         lic_fast.load(tmp_path / "epoch.pth")
     torch.save(tiny(WACNN).state_dict(), tmp_path / "cut.pth")
     whole = (tmp_path / "cut.pth").read_bytes()

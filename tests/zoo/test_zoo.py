@@ -1,6 +1,9 @@
 """The embedded models."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -25,6 +28,17 @@ def test_every_model_loads_and_has_a_card(name):
     x = torch.full((1, 3, 64, 128), 0.5)
     decoded = net.decompress(**net.compress(x))["x_hat"]
     assert (decoded - x).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_fingerprint_is_the_same_on_every_machine(name):
+    script = f"from lic_fast import zoo; print(zoo.load({name!r}).fingerprint().hex())"
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == zoo.load(name).fingerprint().hex()
+    assert done.stdout.strip() in zoo.path(name).with_suffix(".md").read_text()
 
 
 def test_unknown_names_list_the_known_ones():
