@@ -2,8 +2,8 @@
 
 Drop-in :class:`~lic_fast.models.SymmetricalTransFormer` (STF),
 :class:`~lic_fast.models.WACNN` and :class:`~lic_fast.models.TCM`, the entropy
-coder :mod:`lic_fast.ans`, and the codec :mod:`lic_fast.codec` that turns picture
-files into ``.lic`` files and back.
+coders :mod:`lic_fast.rans` and :mod:`lic_fast.ans`, and the codec :mod:`lic_fast.codec`
+that turns picture files into ``.lic`` files and back.
 
 Names are imported on first use, so that ``import lic_fast`` does not wait for torch.
 """
@@ -16,11 +16,22 @@ from typing import TYPE_CHECKING
 from lic_fast.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from lic_fast import ans, codec, models, ops, zoo
+    from lic_fast import ans, codec, models, ops, rans, zoo
     from lic_fast.models.checkpoint import accelerate, load
     from lic_fast.ops.backend import backend
 
-__all__ = ["__version__", "accelerate", "ans", "backend", "codec", "load", "models", "ops", "zoo"]
+__all__ = [
+    "__version__",
+    "accelerate",
+    "ans",
+    "backend",
+    "codec",
+    "load",
+    "models",
+    "ops",
+    "rans",
+    "zoo",
+]
 
 try:
     __version__ = version("lic_fast")
@@ -38,6 +49,7 @@ __getattr__, __dir__ = lazy_names(
         "load": "models.checkpoint",
         "models": None,
         "ops": None,
+        "rans": None,
         "zoo": None,
     },
 )

@@ -94,16 +94,16 @@ TablesPointer tables_of_call(const py::object& cdfs, const py::object& cdfs_size
 py::tuple arrays_of_tables(const CdfTables& tables) {
   std::size_t longest = 0;
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    longest = std::max(longest, tables.entries(tables.row(i)).size);
+    longest = std::max(longest, std::size_t{tables.row(i).escape} + 2);
   }
   py::array_t<std::int32_t> cdfs({tables.size(), longest});
   py::array_t<std::int32_t> sizes(static_cast<py::ssize_t>(tables.size()));
   py::array_t<std::int32_t> offsets(static_cast<py::ssize_t>(tables.size()));
   std::fill_n(cdfs.mutable_data(), cdfs.size(), 0);
   for (std::size_t i = 0; i < tables.size(); ++i) {
-    const Span<std::uint32_t> entries = tables.entries(tables.row(i));
-    std::copy_n(entries.data, entries.size, cdfs.mutable_data() + i * longest);
-    sizes.mutable_data()[i] = static_cast<std::int32_t>(entries.size);
+    const std::vector<std::int32_t> entries = tables.entries(tables.row(i));
+    std::copy(entries.begin(), entries.end(), cdfs.mutable_data() + i * longest);
+    sizes.mutable_data()[i] = static_cast<std::int32_t>(entries.size());
     offsets.mutable_data()[i] = tables.row(i).offset;
   }
   return py::make_tuple(cdfs, sizes, offsets);
@@ -138,11 +138,11 @@ py::object decode(SymbolDecoder& decoder, const py::object& indexes, const Table
                   const py::object& out) {
   const Integers by(indexes, "indexes", tables->size());
   const Output output(by, out);
+  auto* symbols = std::get<std::int32_t*>(output.data);
   {
     const py::gil_scoped_release release;
-    std::visit(
-        [&](const auto& index) { decoder.decode(index.data, index.size, *tables, output.data); },
-        by.span);
+    std::visit([&](const auto& index) { decoder.decode(index.data, index.size, *tables, symbols); },
+               by.span);
   }
   return output.result();
 }

@@ -1,36 +1,21 @@
 // Symbols as compressai.ans codes them: by the quantised CDF that an index names, and by an
 // escape with raw digits where a symbol lies outside its table.
-//
-// With v = symbol - offset, and m intervals before the escape:
-//   0 <= v < m  is interval v;
-//   otherwise   the escape, the number of digits of u, then the digits of u, the lowest first,
-//               where u = 2 (v - m) for v >= m and u = -2 v - 1 for v < 0.
-// A digit is 4 raw bits. The number is itself a digit: 15 would mean that more follows, but no
-// u below 2^31 has more than 8 digits. compressai decodes u into a signed 32-bit integer, so u
-// stays below 2^31 here: v lies in [-2^30, m + 2^30).
-//
-// The decoder refuses what the encoder would not write, such as a highest digit of 0: a stream
-// that it accepts and uses up is the only one for its symbols.
 
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "ans/error.hpp"
+#include "ans/escape.hpp"
 #include "ans/rans.hpp"
 #include "ans/tables.hpp"
 
 namespace lic_fast::ans {
-
-inline constexpr unsigned kDigitBits = 4;
-inline constexpr std::uint32_t kMaxDigits = 8;
-inline constexpr std::int64_t kMaxEscape = std::numeric_limits<std::int32_t>::max();
 
 /// `index` is a string, as Python's integers may be wider than any of C++.
 [[noreturn]] inline void throw_bad_index(std::size_t position, const std::string& index,
@@ -114,27 +99,14 @@ class SymbolEncoder {
     if (value >= 0 && value < row.escape) {
       const auto s = static_cast<std::uint32_t>(value);
       pending_.push_back(Operation::symbol(tables.interval(row, s)));
-    } else {
-      append_escape(value, row, tables, position);
+      return;
     }
-  }
-
-  void append_escape(std::int64_t value, const CdfTables::Row& row, const CdfTables& tables,
-                     std::size_t position) {
-    const std::int64_t escape = value < 0 ? -2 * value - 1 : 2 * (value - row.escape);
-    if (escape > kMaxEscape) {
-      throw std::overflow_error(
-          "symbols[" + std::to_string(position) + "] is " + std::to_string(value + row.offset) +
-          ", too far outside its CDF table to be coded: the table begins at " +
-          std::to_string(row.offset) + " and has " + std::to_string(row.escape) + " symbols");
-    }
-    const auto rest = static_cast<std::uint32_t>(escape);
-    std::uint32_t digits = 0;
-    while (digits < kMaxDigits && rest >> (digits * kDigitBits) != 0) ++digits;
+    const std::uint32_t code = escape_code(symbol, row, position);
+    const std::uint32_t digits = digits_of(code);
     pending_.push_back(Operation::symbol(tables.interval(row, row.escape)));
     pending_.push_back(Operation::digit(digits));
     for (std::uint32_t j = 0; j < digits; ++j) {
-      pending_.push_back(Operation::digit((rest >> (j * kDigitBits)) & 0xf));
+      pending_.push_back(Operation::digit((code >> (j * kDigitBits)) & 0xf));
     }
   }
 
@@ -155,13 +127,13 @@ class SymbolDecoder {
     RansDecoderCore<Rans64> coder = coder_;
     for (std::size_t i = 0; i < size; ++i) {
       const CdfTables::Row& row = checked_row(tables, indexes[i], i);
-      const std::uint32_t s = tables.find(row, coder.slot());
-      const CdfTables::Interval interval = tables.interval(row, s);
-      coder.advance(interval.start, interval.freq);
-      if (s != row.escape) {
-        out[i] = row.offset + static_cast<std::int32_t>(s);
+      const CdfTables::Found found =
+          tables.find(static_cast<std::size_t>(indexes[i]), coder.slot());
+      coder.advance(found.start, found.freq);
+      if (found.s != row.escape) {
+        out[i] = row.offset + static_cast<std::int32_t>(found.s);
       } else {
-        out[i] = decode_escape(coder, row, i);
+        out[i] = read_escape([&coder] { return coder.get_bits(kDigitBits); }, row, i);
       }
     }
     coder_ = coder;
@@ -171,31 +143,6 @@ class SymbolDecoder {
   void check_finished() const { coder_.check_finished(); }
 
  private:
-  static std::int32_t decode_escape(RansDecoderCore<Rans64>& coder, const CdfTables::Row& row,
-                                    std::size_t position) {
-    const std::uint32_t digits = coder.get_bits(kDigitBits);
-    if (digits > kMaxDigits) throw_bad_escape(position);
-    std::int64_t escape = 0;
-    for (std::uint32_t j = 0; j < digits; ++j) {
-      escape |= std::int64_t{coder.get_bits(kDigitBits)} << (j * kDigitBits);
-    }
-    const bool highest_is_zero = digits != 0 && escape >> ((digits - 1) * kDigitBits) == 0;
-    if (highest_is_zero || escape > kMaxEscape) throw_bad_escape(position);
-    const std::int64_t half = escape >> 1;
-    const std::int64_t value = escape & 1 ? -half - 1 : half + row.escape;
-    const std::int64_t symbol = value + row.offset;
-    if (symbol < std::numeric_limits<std::int32_t>::min() ||
-        symbol > std::numeric_limits<std::int32_t>::max()) {
-      throw_bad_escape(position);
-    }
-    return static_cast<std::int32_t>(symbol);
-  }
-
-  [[noreturn]] static void throw_bad_escape(std::size_t position) {
-    throw StreamError("the stream gives symbol " + std::to_string(position) +
-                      " of this call a value that no encoder writes");
-  }
-
   RansDecoderCore<Rans64> coder_;
 };
 

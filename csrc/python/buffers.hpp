@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "python/integers.hpp"
@@ -46,18 +47,23 @@ inline std::string copy_bytes(const py::handle& object, const std::string& name)
 /// Where decoded symbols go: the caller's `out`, or memory of the kind that the indexes are of.
 class Output {
  public:
-  /// `out` is None, or an int32 array or CPU tensor of the shape of the indexes.
-  Output(const Integers& indexes, py::object out) : kind_(indexes.kind), out_(std::move(out)) {
+  using Data = std::variant<std::int32_t*, std::int16_t*>;
+
+  /// `out` is None, or an array or CPU tensor of the shape of the indexes, of int32 or, if
+  /// `int16` is set, int16.
+  Output(const Integers& indexes, py::object out, bool int16 = false)
+      : kind_(indexes.kind), out_(std::move(out)) {
     if (out_.is_none()) {
       if (kind_ == Kind::kSequence) {
         values_.resize(indexes.size());
         data = values_.data();
       } else {
-        array_ = py::array_t<std::int32_t>(indexes.shape);
+        const py::array_t<std::int32_t> fresh(indexes.shape);
+        array_ = fresh;
         data = static_cast<std::int32_t*>(array_.mutable_data());
       }
     } else {
-      data = claim(indexes.shape);
+      claim(indexes.shape, int16);
     }
   }
 
@@ -75,23 +81,25 @@ class Output {
     return list;
   }
 
-  std::int32_t* data = nullptr;
+  Data data;
 
  private:
-  std::int32_t* claim(const std::vector<py::ssize_t>& shape) {
+  void claim(const std::vector<py::ssize_t>& shape, bool int16) {
+    const std::string types = int16 ? "int16 or int32" : "int32";
     py::array target;
     if (is_tensor(out_)) {
       target = array_of_tensor(out_, "out");
     } else if (py::isinstance<py::array>(out_)) {
       target = py::reinterpret_borrow<py::array>(out_);
     } else {
-      throw py::type_error("out must be an array or tensor of int32, not " +
+      throw py::type_error("out must be an array or tensor of " + types + ", not " +
                            std::string(Py_TYPE(out_.ptr())->tp_name));
     }
+    const bool is_int32 = target.dtype().equal(py::dtype::of<std::int32_t>());
+    const bool is_int16 = int16 && target.dtype().equal(py::dtype::of<std::int16_t>());
     constexpr int kDense = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    if (!target.dtype().equal(py::dtype::of<std::int32_t>()) ||
-        (target.flags() & kDense) != kDense || !target.writeable()) {
-      throw py::type_error("out must be a writeable, C-contiguous array of int32");
+    if (!(is_int32 || is_int16) || (target.flags() & kDense) != kDense || !target.writeable()) {
+      throw py::type_error("out must be a writeable, C-contiguous array of " + types);
     }
     const std::vector<py::ssize_t> given(target.shape(), target.shape() + target.ndim());
     if (given != shape) {
@@ -99,7 +107,11 @@ class Output {
                                   shape_text(shape));
     }
     array_ = target;
-    return static_cast<std::int32_t*>(target.mutable_data());
+    if (is_int32) {
+      data = static_cast<std::int32_t*>(target.mutable_data());
+    } else {
+      data = static_cast<std::int16_t*>(target.mutable_data());
+    }
   }
 
   Kind kind_;

@@ -13,6 +13,8 @@ __all__ = [
     "DeviceOption",
     "InputPaths",
     "KeepSuffixOption",
+    "LayoutChoice",
+    "LayoutOption",
     "MaxPixelsOption",
     "ModelOption",
     "OutOption",
@@ -28,6 +30,13 @@ class DeviceChoice(str, Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class LayoutChoice(str, Enum):
+    """Stream layouts, by the names that :class:`lic_fast.stream_layout.StreamLayout` has."""
+
+    lanes = "lanes"
+    compressai = "compressai"
 
 
 class PictureFormat(str, Enum):
@@ -98,5 +107,12 @@ KeepSuffixOption = Annotated[
     typer.Option(
         "--keep-suffix",
         help="Append the new suffix to the input's whole name instead of replacing its suffix.",
+    ),
+]
+LayoutOption = Annotated[
+    LayoutChoice,
+    typer.Option(
+        "--layout",
+        help="Of the streams: lanes is the fast one; compressai has the bytes of compressai.ans.",
     ),
 ]

@@ -19,6 +19,8 @@ from lic_fast.cli.options import (
     DeviceOption,
     InputPaths,
     KeepSuffixOption,
+    LayoutChoice,
+    LayoutOption,
     MaxPixelsOption,
     ModelOption,
     OutOption,
@@ -56,6 +58,7 @@ def compress(
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave out the ICC profile and the EXIF data.")
     ] = False,
+    layout: LayoutOption = LayoutChoice.lanes,
     overwrite: OverwriteOption = False,
     keep_suffix: KeepSuffixOption = False,
     max_pixels: MaxPixelsOption = None,
@@ -83,6 +86,7 @@ def compress(
             icc_profile=None if strip else picture.icc_profile,
             exif=None if strip else picture.exif,
             model_name=named.name,
+            layout=layout.value,
         )
         _make_folder(job.target)
         codec.write_bytes_atomically(job.target, data, overwrite=overwrite)

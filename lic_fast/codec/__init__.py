@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from lic_fast.codec.container import (
         DEFAULT_MAX_PIXELS,
         Container,
-        StreamLayout,
         pack,
         unpack,
     )
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         read_picture,
         write_picture,
     )
+    from lic_fast.stream_layout import StreamLayout
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from lic_fast.errors import ChecksumError, FormatError
+from lic_fast.stream_layout import StreamLayout
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -19,7 +20,6 @@ __all__ = [
     "VERSION",
     "Container",
     "SectionType",
-    "StreamLayout",
     "pack",
     "unpack",
 ]
@@ -42,13 +42,6 @@ _OTHER_FORMATS = {
     b"MM\0*": "a TIFF file",
     b"BM": "a BMP file",
 }
-
-
-class StreamLayout(IntEnum):
-    """How the symbols became bytes."""
-
-    COMPRESSAI = 0
-    """One stream of ``compressai.ans`` for z and one for y: see :mod:`lic_fast.ans`."""
 
 
 class SectionType(IntEnum):
@@ -93,7 +86,7 @@ class Container:
     y: bytes = field(repr=False)
     z: bytes = field(repr=False)
     portable: bool = False
-    layout: StreamLayout = StreamLayout.COMPRESSAI
+    layout: StreamLayout = StreamLayout.LANES
     icc_profile: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
     model_name: str = ""

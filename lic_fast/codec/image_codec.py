@@ -11,6 +11,7 @@ from lic_fast.codec.picture import Picture, check_pixels
 from lic_fast.entropy import LatentStreams
 from lic_fast.errors import ChecksumError, FormatError, ModelMismatchError, StreamError
 from lic_fast.models import SliceCompressionModel
+from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["decode_image", "encode_image"]
 
@@ -24,6 +25,7 @@ def encode_image(
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
     model_name: str = "",
+    layout: StreamLayout | str = StreamLayout.LANES,
 ) -> bytes:
     """Codes a picture of any size.
 
@@ -38,6 +40,7 @@ def encode_image(
         icc_profile: Colour profile to keep with it.
         exif: EXIF data to keep with it, without the ``Exif`` prefix.
         model_name: Name of the model, for messages.
+        layout: Of the streams; "compressai" for files that CompressAI's coder can read.
 
     Returns:
         The bytes of a ``.lic`` file.
@@ -46,7 +49,7 @@ def encode_image(
         ImageError: The picture has another form.
         FormatError: It is too large for the format.
         LatentError: The model's latents are not finite.
-        ValueError: The model is in training mode or has no tables.
+        ValueError: The model is in training mode or has no tables, or there is no such layout.
     """
     check_pixels(image)
     _check_mode(model)
@@ -59,7 +62,7 @@ def encode_image(
     bottom, right = rows - top, columns - left
     padded = np.pad(image, ((top, bottom), (left, right), (0, 0)), mode="edge")
     with torch.inference_mode():
-        streams = model.encode(_to_tensor(padded, model))
+        streams = model.encode(_to_tensor(padded, model), layout=layout)
     if streams.checksums is None:
         raise ValueError("the model's encode gave no checksums")
     return pack(
@@ -73,6 +76,7 @@ def encode_image(
             y=streams.y[0],
             z=streams.z[0],
             portable=model.portable,
+            layout=streams.layout,
             icc_profile=icc_profile,
             exif=exif,
             model_name=model_name,
@@ -113,7 +117,11 @@ def decode_image(
         )
     _check_geometry(container, model, max_pixels)
     streams = LatentStreams(
-        [container.y], [container.z], container.z_shape, [container.symbols_checksum]
+        [container.y],
+        [container.z],
+        container.z_shape,
+        [container.symbols_checksum],
+        container.layout,
     )
     try:
         with torch.inference_mode():

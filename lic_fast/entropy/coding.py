@@ -1,69 +1,118 @@
-"""Symbols of one image into streams of the ``compressai`` layout, and back.
+"""Symbols of an image into streams, and back, in either layout.
 
-Both classes stand where :func:`lic_fast.entropy.run_slices` asks for a
-quantizer, so that encoder and decoder run the same slices.
+:class:`SliceEncoder` and :class:`SliceDecoder` stand where
+:func:`lic_fast.entropy.run_slices` asks for a quantizer, so that encoder and
+decoder run the same slices.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lic_fast import ans
+from lic_fast import ans, rans
+from lic_fast.ans import CdfTables
 from lic_fast.entropy.streams import symbols_checksum
-from lic_fast.errors import LatentError
-from lic_fast.ops import scale_index
+from lic_fast.ops import dequantize, quantize, scale_index
+from lic_fast.stream_layout import StreamLayout
 
 __all__ = [
+    "Message",
     "SliceDecoder",
     "SliceEncoder",
+    "StreamReader",
     "decode_hyperlatent",
-    "encode_hyperlatent",
-    "to_symbols",
+    "encode_messages",
+    "hyperlatent_message",
+    "open_stream",
 ]
 
-# Symbols beyond this are not latents of a sane model, and the escape code of
-# the stream ends not far above.
-_LARGEST_SYMBOL = 2**29
+Message = Sequence[tuple[np.ndarray, np.ndarray]]
+"""Symbols and indexes of each step, in coding order."""
 
 
-def to_symbols(values: Tensor) -> np.ndarray:
-    """Rounded latents as int32 on the CPU.
+class StreamReader(Protocol):
+    """A stream that is being decoded, step by step."""
+
+    def decode(self, indexes: np.ndarray) -> np.ndarray:
+        """The symbols of the next step, int32, one for each index.
+
+        Raises:
+            StreamError: The stream is cut or otherwise impossible.
+        """
+
+    def finish(self) -> None:
+        """Checks that the stream ends here.
+
+        Raises:
+            StreamError: It does not.
+        """
+
+
+class _CompressaiReader:
+    def __init__(self, string: bytes, tables: CdfTables) -> None:
+        self._decoder = ans.RansDecoder()
+        self._decoder.set_stream(string)
+        self._tables = tables
+        self.finish = self._decoder.finish
+
+    def decode(self, indexes: np.ndarray) -> np.ndarray:
+        return self._decoder.decode_stream(indexes, self._tables)
+
+
+def open_stream(string: bytes, tables: CdfTables, layout: StreamLayout) -> StreamReader:
+    """Begins to decode a stream.
 
     Raises:
-        LatentError: A value is NaN, infinite or beyond 2^29.
+        StreamError: The bytes cannot be a stream of that layout.
     """
-    if values.numel() and not bool(values.abs().max() < _LARGEST_SYMBOL):
-        raise LatentError(
-            "the latents are not finite, or beyond 2^29: check that the picture's values are "
-            "in [0, 1] and that the weights are those of a trained model"
-        )
-    return values.to(torch.int32).cpu().numpy()
+    if layout is StreamLayout.COMPRESSAI:
+        return _CompressaiReader(string, tables)
+    decoder = rans.Decoder(tables)
+    decoder.start(string)
+    return decoder
 
 
-def encode_hyperlatent(symbols: np.ndarray, tables: ans.CdfTables) -> bytes:
-    """Codes z's symbols, (channel, row, column) int32, each channel by the CDF of its number."""
-    return ans.RansEncoder().encode_with_indexes(symbols, _channel_index(symbols.shape), tables)
+def encode_messages(
+    messages: Sequence[Message], tables: CdfTables, layout: StreamLayout
+) -> list[bytes]:
+    """One stream for each message."""
+    if layout is StreamLayout.LANES:
+        return rans.Encoder(tables).encode_batch(messages)
+    streams = []
+    for message in messages:
+        encoder = ans.BufferedRansEncoder()
+        for symbols, indexes in message:
+            encoder.encode_with_indexes(symbols, indexes, tables)
+        streams.append(encoder.flush())
+    return streams
+
+
+def hyperlatent_message(symbols: np.ndarray) -> Message:
+    """Z's symbols, (channel, row, column), each channel by the CDF of its number."""
+    return [(symbols, _channel_index(symbols.shape))]
 
 
 def decode_hyperlatent(
-    string: bytes, shape: tuple[int, int, int], tables: ans.CdfTables
+    string: bytes, shape: tuple[int, int, int], tables: CdfTables, layout: StreamLayout
 ) -> np.ndarray:
-    """Reads back what :func:`encode_hyperlatent` wrote.
+    """The symbols of a :func:`hyperlatent_message`, int32.
 
     Raises:
         StreamError: The stream is cut, lengthened or otherwise impossible.
     """
-    decoder = ans.RansDecoder()
-    decoder.set_stream(string)
-    symbols = decoder.decode_stream(_channel_index(shape), tables)
-    decoder.finish()
+    reader = open_stream(string, tables, layout)
+    symbols = reader.decode(_channel_index(shape))
+    reader.finish()
     return symbols
 
 
 def _channel_index(shape: tuple[int, ...]) -> np.ndarray:
-    channels = np.arange(shape[0], dtype=np.int32)
+    channels = np.arange(shape[0], dtype=np.int16)
     return np.ascontiguousarray(np.broadcast_to(channels[:, None, None], shape))
 
 
@@ -74,62 +123,49 @@ class SliceEncoder:
         y: (1, M, H, W).
         num_slices: Number of slices that M divides into.
         scale_table: (n,) ascending scales of the CDFs.
+
+    Raises:
+        LatentError: In a call, if a symbol is not finite or beyond 2^29.
     """
 
     def __init__(self, y: Tensor, num_slices: int, scale_table: Tensor) -> None:
         self._slices = y.chunk(num_slices, 1)
         self._scale_table = scale_table
-        self.symbols: list[np.ndarray] = []
-        self._indexes: list[np.ndarray] = []
+        self.message: list[tuple[np.ndarray, np.ndarray]] = []
 
     def __call__(self, i: int, mean: Tensor, scale: Tensor) -> Tensor:
         """Symbols + mean of slice i."""
-        symbols = (self._slices[i] - mean).round()
-        self.symbols.append(to_symbols(symbols[0]))
-        self._indexes.append(scale_index(scale[0], self._scale_table).cpu().numpy())
-        return symbols + mean
-
-    def finish(self, tables: ans.CdfTables) -> bytes:
-        """The stream of all slices."""
-        return ans.RansEncoder().encode_with_indexes(
-            np.concatenate(self.symbols), np.concatenate(self._indexes), tables
-        )
+        quantized = quantize(self._slices[i], mean, scale, self._scale_table)
+        self.message.append((quantized.symbols.cpu().numpy(), quantized.indexes.cpu().numpy()))
+        return quantized.y_hat
 
     def checksum(self, z_symbols: np.ndarray) -> int:
         """See :func:`lic_fast.entropy.symbols_checksum`."""
-        return symbols_checksum(z_symbols, self.symbols)
+        return symbols_checksum(z_symbols, (symbols for symbols, _ in self.message))
 
 
 class SliceDecoder:
     """Reads the slices of one image's y.
 
     Args:
-        string: The stream of all slices.
+        reader: The stream of all slices.
         scale_table: (n,) ascending scales of the CDFs.
-        tables: The CDFs.
 
     Raises:
-        StreamError: In the call or in :meth:`finish`, if the stream is cut,
-            lengthened or otherwise impossible.
+        StreamError: In a call, if the stream is cut or otherwise impossible.
     """
 
-    def __init__(self, string: bytes, scale_table: Tensor, tables: ans.CdfTables) -> None:
-        self._decoder = ans.RansDecoder()
-        self._decoder.set_stream(string)
+    def __init__(self, reader: StreamReader, scale_table: Tensor) -> None:
+        self._reader = reader
         self._scale_table = scale_table
-        self._tables = tables
         self.symbols: list[np.ndarray] = []
 
     def __call__(self, i: int, mean: Tensor, scale: Tensor) -> Tensor:
         """Symbols + mean of slice i."""
-        indexes = scale_index(scale[0], self._scale_table).cpu().numpy()
-        symbols = self._decoder.decode_stream(indexes, self._tables)
+        indexes = scale_index(scale, self._scale_table).cpu().numpy()
+        symbols = self._reader.decode(indexes)
         self.symbols.append(symbols)
-        return torch.from_numpy(symbols)[None].to(mean) + mean
-
-    def finish(self) -> None:
-        """Checks that the stream ends where the last slice does."""
-        self._decoder.finish()
+        return dequantize(torch.from_numpy(symbols).to(mean.device), mean)
 
     def checksum(self, z_symbols: np.ndarray) -> int:
         """See :func:`lic_fast.entropy.symbols_checksum`."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lic_fast.stream_layout import StreamLayout
+
 __all__ = ["LatentStreams", "symbols_checksum"]
 
 
@@ -21,12 +23,14 @@ class LatentStreams:
         shape: Rows and columns of z.
         checksums: One :func:`symbols_checksum` per image, or None where the
             format that the streams came in holds none.
+        layout: How all of these streams are written.
     """
 
     y: list[bytes]
     z: list[bytes]
     shape: tuple[int, int]
     checksums: list[int] | None = None
+    layout: StreamLayout = StreamLayout.LANES
 
 
 def symbols_checksum(z_symbols: np.ndarray, y_symbols: Iterable[np.ndarray]) -> int:

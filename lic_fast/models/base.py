@@ -18,12 +18,14 @@ from lic_fast.entropy.coding import (
     SliceDecoder,
     SliceEncoder,
     decode_hyperlatent,
-    encode_hyperlatent,
-    to_symbols,
+    encode_messages,
+    hyperlatent_message,
+    open_stream,
 )
 from lic_fast.errors import ChecksumError, LatentError
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
-from lic_fast.ops import round_ste
+from lic_fast.ops import round_ste, to_symbols
+from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["SliceCompressionModel"]
 
@@ -146,34 +148,43 @@ class SliceCompressionModel(CompressionModel):
         }
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> LatentStreams:
+    def encode(
+        self, x: Tensor, *, layout: StreamLayout | str = StreamLayout.LANES
+    ) -> LatentStreams:
         """Pixels to streams, with a checksum of each image's symbols.
 
         Args:
             x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            layout: Of the streams: "lanes", the fast one, or "compressai".
 
         Raises:
-            ValueError: The input has another form, or the tables are missing
-                (:meth:`update` makes them).
+            ValueError: The input has another form, the tables are missing
+                (:meth:`update` makes them), or there is no such layout.
             LatentError: The latents are not finite.
         """
+        layout = StreamLayout.of(layout)
         self._check_input(x)
         z_tables, y_tables = self.cdf_tables()
         medians = self._medians()
         y = self.analysis(x)
         z_symbols = (self.h_a(y) - medians).round()
-        y_strings, z_strings, checksums = [], [], []
+        y_messages, z_messages, checksums = [], [], []
         for i in range(len(x)):
-            symbols = to_symbols(z_symbols[i])
-            z_strings.append(encode_hyperlatent(symbols, z_tables))
+            symbols = to_symbols(z_symbols[i]).numpy()
             encoder = SliceEncoder(
                 _image(y, i), self.num_slices, self.gaussian_conditional.scale_table
             )
             self._latents(_image(z_symbols, i) + medians, encoder)
-            y_strings.append(encoder.finish(y_tables))
+            y_messages.append(encoder.message)
+            z_messages.append(hyperlatent_message(symbols))
             checksums.append(encoder.checksum(symbols))
-        shape = (int(z_symbols.shape[2]), int(z_symbols.shape[3]))
-        return LatentStreams(y_strings, z_strings, shape, checksums)
+        return LatentStreams(
+            encode_messages(y_messages, y_tables, layout),
+            encode_messages(z_messages, z_tables, layout),
+            (int(z_symbols.shape[2]), int(z_symbols.shape[3])),
+            checksums,
+            layout,
+        )
 
     @torch.no_grad()
     def decode(self, streams: LatentStreams) -> Tensor:
@@ -197,11 +208,12 @@ class SliceCompressionModel(CompressionModel):
         z_shape = (self.entropy_bottleneck.channels, *streams.shape)
         y_hat = []
         for i, (y_string, z_string) in enumerate(zip(streams.y, streams.z, strict=True)):
-            z_symbols = decode_hyperlatent(z_string, z_shape, z_tables)
-            decoder = SliceDecoder(y_string, self.gaussian_conditional.scale_table, y_tables)
+            z_symbols = decode_hyperlatent(z_string, z_shape, z_tables, streams.layout)
+            reader = open_stream(y_string, y_tables, streams.layout)
+            decoder = SliceDecoder(reader, self.gaussian_conditional.scale_table)
             z_hat = torch.from_numpy(z_symbols)[None].to(medians) + medians
             y_hat.append(self._latents(z_hat, decoder).y_hat)
-            decoder.finish()
+            reader.finish()
             if streams.checksums is not None:
                 actual = decoder.checksum(z_symbols)
                 if actual != streams.checksums[i]:
@@ -218,11 +230,15 @@ class SliceCompressionModel(CompressionModel):
             )
         return x_hat.clamp_(0, 1)
 
-    def compress(self, x: Tensor) -> dict[str, Any]:
+    def compress(
+        self, x: Tensor, *, layout: StreamLayout | str = StreamLayout.LANES
+    ) -> dict[str, Any]:
         """Pixels to strings, in CompressAI's form.
 
         Args:
             x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            layout: Of the strings: "lanes", the fast one, or "compressai", those
+                that the original implementations read.
 
         Returns:
             ``{"strings": [y_strings, z_strings], "shape": shape of z}``, one
@@ -232,11 +248,15 @@ class SliceCompressionModel(CompressionModel):
         Raises:
             ValueError, LatentError: As for :meth:`encode`.
         """
-        streams = self.encode(x)
+        streams = self.encode(x, layout=layout)
         return {"strings": [streams.y, streams.z], "shape": torch.Size(streams.shape)}
 
     def decompress(
-        self, strings: Sequence[Sequence[bytes]], shape: Sequence[int]
+        self,
+        strings: Sequence[Sequence[bytes]],
+        shape: Sequence[int],
+        *,
+        layout: StreamLayout | str = StreamLayout.LANES,
     ) -> dict[str, Tensor]:
         """Strings to pixels: the inverse of :meth:`compress`.
 
@@ -246,6 +266,8 @@ class SliceCompressionModel(CompressionModel):
         Args:
             strings: ``[y_strings, z_strings]``.
             shape: Rows and columns of z.
+            layout: Of the strings, which do not tell: that which :meth:`compress`
+                was given, "compressai" for strings of the original implementations.
 
         Returns:
             ``{"x_hat": (B, 3, H, W)}`` in [0, 1].
@@ -259,7 +281,12 @@ class SliceCompressionModel(CompressionModel):
             )
         if len(shape) != 2:
             raise ValueError(f"shape must be the rows and columns of z, not {tuple(shape)}")
-        streams = LatentStreams(list(strings[0]), list(strings[1]), (int(shape[0]), int(shape[1])))
+        streams = LatentStreams(
+            list(strings[0]),
+            list(strings[1]),
+            (int(shape[0]), int(shape[1])),
+            layout=StreamLayout.of(layout),
+        )
         return {"x_hat": self.decode(streams)}
 
     # Checks.

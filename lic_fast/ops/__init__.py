@@ -1,15 +1,26 @@
 """Operators, one per file: the plain PyTorch definition that every fast path is held to."""
 
 from lic_fast.ops.backend import Backend, backend, current_backend
-from lic_fast.ops.quantize import round_ste, scale_index
+from lic_fast.ops.quantize import (
+    QuantizedLatents,
+    dequantize,
+    quantize,
+    round_ste,
+    scale_index,
+    to_symbols,
+)
 from lic_fast.ops.window_attention import relative_position_index, window_attention
 
 __all__ = [
     "Backend",
+    "QuantizedLatents",
     "backend",
     "current_backend",
+    "dequantize",
+    "quantize",
     "relative_position_index",
     "round_ste",
     "scale_index",
+    "to_symbols",
     "window_attention",
 ]

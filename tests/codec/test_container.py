@@ -72,7 +72,7 @@ def test_a_name_that_is_no_text_is_written_as_it_can_be():
 
 def test_layout_is_the_documented_one():
     data = pack(replace(SMALL, model_name="nano", portable=True))
-    assert data[:16] == b"\x89LIC\x01\x01\x00\x00" + bytes(range(8))
+    assert data[:16] == b"\x89LIC\x01\x01\x01\x00" + bytes(range(8))
     assert data[16:24] == struct.pack("<II", 5, 3)
     assert data[24:36] == struct.pack("<6H", 0, 0, 59, 61, 1, 1)
     assert data[36:41] == struct.pack("<IB", 0x12345678, 3)
@@ -119,7 +119,7 @@ def test_every_flipped_bit_is_refused():
         (4, b"\x00", "unknown version 0"),
         (4, b"\x02", "version 2, this lic_fast reads version 1: update it"),
         (5, b"\x02", "unknown flags 0x02"),
-        (6, b"\x01", "unknown stream layout 1"),
+        (6, b"\x02", "unknown stream layout 2"),
         (7, b"\x01", "reserved byte 0x01"),
         (16, b"\0\0\0\0", "not 0x3"),
         (20, b"\0\0\0\0", "not 5x0"),

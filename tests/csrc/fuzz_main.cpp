@@ -1,8 +1,9 @@
 // Drives a libFuzzer target where there is no libFuzzer: random mutations, and a corpus of the
 // inputs that reached new code.
 //
-//   fuzz SECONDS [SEED]   runs for so long, from the empty input on
-//   fuzz -r FILE          runs one input
+//   fuzz SECONDS [SEED [CORPUS [FOUND]]]   runs for so long, from the files of the folder CORPUS
+//                                          on; writes what reached new code to the folder FOUND
+//   fuzz -r FILE                           runs one input
 //
 // An input that fails, or runs for more than 10 seconds, is written to crash.bin. The target is
 // compiled with -fsanitize-coverage=trace-pc, this file without.
@@ -18,9 +19,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <string>
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
@@ -119,11 +122,41 @@ class Mutator {
   std::mt19937_64 random_;
 };
 
-int fuzz(double seconds, std::uint64_t seed) {
+Input read_file(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) {
+    std::fprintf(stderr, "cannot read %s\n", path.c_str());
+    std::exit(2);
+  }
+  return Input(std::istreambuf_iterator<char>(file), {});
+}
+
+/// The empty input and the files of a folder, in the order of their names.
+std::vector<Input> read_corpus(const char* folder) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    if (entry.is_regular_file()) paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  std::vector<Input> corpus{{}};
+  for (const auto& path : paths) corpus.push_back(read_file(path));
+  return corpus;
+}
+
+void write_found(const char* folder, const Input& input, std::size_t number) {
+  std::filesystem::create_directories(folder);
+  std::ofstream file(std::filesystem::path(folder) / (std::to_string(number) + ".bin"),
+                     std::ios::binary);
+  file.write(reinterpret_cast<const char*>(input.data()),
+             static_cast<std::streamsize>(input.size()));
+}
+
+int fuzz(double seconds, std::uint64_t seed, std::vector<Input> corpus, const char* found) {
   using Clock = std::chrono::steady_clock;
   const auto begin = Clock::now();
   Mutator mutator(seed);
-  std::vector<Input> corpus{{}};
+  const std::size_t given = corpus.size();
+  for (const Input& input : corpus) run(input);
   std::uint64_t runs = 0;
   while (std::chrono::duration<double>(Clock::now() - begin).count() < seconds) {
     for (int i = 0; i < 1000; ++i, ++runs) {
@@ -131,22 +164,20 @@ int fuzz(double seconds, std::uint64_t seed) {
       const Input input = mutator.mutate(corpus[mutator.below(corpus.size())], other);
       reached_new = false;
       run(input);
-      if (reached_new) corpus.push_back(input);
+      if (!reached_new) continue;
+      corpus.push_back(input);
+      if (found != nullptr) write_found(found, input, corpus.size());
     }
   }
-  std::printf("seed %llu: %llu inputs, %zu of them reached new code, none failed\n",
-              static_cast<unsigned long long>(seed), static_cast<unsigned long long>(runs),
-              corpus.size() - 1);
+  std::printf(
+      "seed %llu: %zu given and %llu new inputs, %zu of these reached new code, none failed\n",
+      static_cast<unsigned long long>(seed), given, static_cast<unsigned long long>(runs),
+      corpus.size() - given);
   return 0;
 }
 
 int replay(const char* path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    std::fprintf(stderr, "cannot read %s\n", path);
-    return 2;
-  }
-  run(Input(std::istreambuf_iterator<char>(file), {}));
+  run(read_file(path));
   return 0;
 }
 
@@ -171,8 +202,11 @@ int main(int count, char** arguments) {
   std::signal(SIGALRM, on_signal);
   if (count == 3 && std::strcmp(arguments[1], "-r") == 0) return replay(arguments[2]);
   if (count < 2 || std::atof(arguments[1]) <= 0) {
-    std::fprintf(stderr, "usage: %s SECONDS [SEED], or %s -r FILE\n", arguments[0], arguments[0]);
+    std::fprintf(stderr, "usage: %s SECONDS [SEED [CORPUS [FOUND]]], or %s -r FILE\n", arguments[0],
+                 arguments[0]);
     return 2;
   }
-  return fuzz(std::atof(arguments[1]), count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1);
+  return fuzz(std::atof(arguments[1]), count > 2 ? std::strtoull(arguments[2], nullptr, 10) : 1,
+              count > 3 ? read_corpus(arguments[3]) : std::vector<Input>{{}},
+              count > 4 ? arguments[4] : nullptr);
 }

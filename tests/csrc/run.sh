@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Tests and fuzzes the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer.
+# Tests and fuzzes the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer, and tests
+# its threads under ThreadSanitizer.
 #
-#   tests/csrc/run.sh [SECONDS] [SEED]     20 seconds of fuzzing with seed 1 by default
+#   tests/csrc/run.sh [SECONDS] [SEED]     20 seconds of fuzzing per target with seed 1 by default
 #
-# Needs g++ 8 or newer. With clang, libFuzzer can take fuzz_ans.cpp as it is:
+# Needs g++ 8 or newer. With clang, libFuzzer can take the targets and corpora as they are:
 #   clang++ -std=c++17 -g -O1 -fsanitize=fuzzer,address,undefined -Icsrc -Itests/csrc \
-#     tests/csrc/fuzz_ans.cpp -o fuzz
+#     tests/csrc/fuzz_rans.cpp csrc/rans/kernels*.cpp -o fuzz && ./fuzz tests/csrc/corpus/rans
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -13,16 +14,31 @@ seconds=${1:-20}
 seed=${2:-1}
 build=build/sanitize
 flags=(-std=c++17 -g -O1 -Wall -Wextra -Wconversion -Werror -D_GLIBCXX_ASSERTIONS
-  -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-  -Icsrc -Itests/csrc)
+  -fno-sanitize-recover=all -fno-omit-frame-pointer -Icsrc -Itests/csrc)
+memory=-fsanitize=address,undefined
+kernels=(csrc/rans/kernels.cpp csrc/rans/kernels_avx2.cpp csrc/rans/kernels_avx512.cpp)
 
 mkdir -p "$build"
 compile() { "${CXX:-g++}" "${flags[@]}" "$@"; }
 
-compile tests/csrc/test_rans.cpp -o "$build/test_rans"
+compile $memory tests/csrc/test_rans.cpp -o "$build/test_rans"
 "$build/test_rans"
 
-compile -c -fsanitize-coverage=trace-pc tests/csrc/fuzz_ans.cpp -o "$build/fuzz_ans.o"
-compile "$build/fuzz_ans.o" tests/csrc/fuzz_main.cpp -o "$build/fuzz_ans"
-cd "$build"
-./fuzz_ans "$seconds" "$seed"
+compile -fsanitize=thread -pthread tests/csrc/test_threads.cpp "${kernels[@]}" \
+  -o "$build/test_threads"
+"$build/test_threads"
+
+# The driver counts what the targets reach, and so is compiled without counting itself.
+objects=()
+for kernel in "${kernels[@]}"; do
+  object="$build/$(basename "$kernel" .cpp).o"
+  compile $memory -c -fsanitize-coverage=trace-pc "$kernel" -o "$object"
+  objects+=("$object")
+done
+for target in ans rans; do
+  compile $memory -c -fsanitize-coverage=trace-pc "tests/csrc/fuzz_$target.cpp" \
+    -o "$build/fuzz_$target.o"
+  compile $memory -pthread "$build/fuzz_$target.o" "${objects[@]}" tests/csrc/fuzz_main.cpp \
+    -o "$build/fuzz_$target"
+  (cd "$build" && "./fuzz_$target" "$seconds" "$seed" "../../tests/csrc/corpus/$target")
+done

@@ -15,11 +15,15 @@ from lic_fast.entropy.coding import (
     SliceDecoder,
     SliceEncoder,
     decode_hyperlatent,
-    encode_hyperlatent,
-    to_symbols,
+    encode_messages,
+    hyperlatent_message,
+    open_stream,
 )
 from lic_fast.errors import LatentError, StreamError
 from lic_fast.models.layers import slice_networks
+from lic_fast.stream_layout import StreamLayout
+
+every_layout = pytest.mark.parametrize("layout", StreamLayout)
 
 
 @pytest.fixture(scope="module")
@@ -89,40 +93,67 @@ def test_attention_stands_before_the_networks_and_lrp_sees_it():
     assert torch.equal(other.y_hat[:, 6:], mu + 0.5 * torch.tanh(residual))
 
 
+@every_layout
 @torch.no_grad()
-def test_encoder_and_decoder_agree(gaussian):
+def test_encoder_and_decoder_agree(gaussian, layout):
     scale_table, tables = gaussian
     nets = networks(2)
     means, scales, y = (torch.randn(1, c, 3, 5) * 30 for c in (6, 6, 8))
     encoder = SliceEncoder(y, 4, scale_table)
     sent = run_slices(nets, means, scales, encoder)
-    string = encoder.finish(tables)
-    decoder = SliceDecoder(string, scale_table, tables)
+    assert len(encoder.message) == 4
+    (string,) = encode_messages([encoder.message], tables, layout)
+    reader = open_stream(string, tables, layout)
+    decoder = SliceDecoder(reader, scale_table)
     received = run_slices(nets, means, scales, decoder)
-    decoder.finish()
+    reader.finish()
     assert torch.equal(sent.y_hat, received.y_hat)
     z = np.zeros((1, 1, 1), np.int32)
-    assert encoder.checksum(z) == decoder.checksum(z) == symbols_checksum(z, encoder.symbols)
-    short = SliceDecoder(string + b"\0\0\0\0", scale_table, tables)
-    run_slices(nets, means, scales, short)
+    symbols = [symbols for symbols, _ in encoder.message]
+    assert encoder.checksum(z) == decoder.checksum(z) == symbols_checksum(z, symbols)
+
+    def read(string):
+        reader = open_stream(string, tables, layout)
+        run_slices(nets, means, scales, SliceDecoder(reader, scale_table))
+        reader.finish()
+
     with pytest.raises(StreamError):
-        short.finish()
+        read(string + b"\0\0\0\0")
 
 
-def test_hyperlatents_use_the_table_of_their_channel(gaussian):
+@every_layout
+def test_hyperlatents_use_the_table_of_their_channel(gaussian, layout):
     _, tables = gaussian
     symbols = np.random.default_rng(0).integers(-300, 300, (64, 2, 3)).astype(np.int32)
-    string = encode_hyperlatent(symbols, tables)
-    assert np.array_equal(decode_hyperlatent(string, symbols.shape, tables), symbols)
-    quiet = encode_hyperlatent(np.zeros_like(symbols), tables)
+    messages = [hyperlatent_message(symbols), hyperlatent_message(np.zeros_like(symbols))]
+    string, quiet = encode_messages(messages, tables, layout)
+    assert np.array_equal(decode_hyperlatent(string, symbols.shape, tables, layout), symbols)
+    assert not decode_hyperlatent(quiet, symbols.shape, tables, layout).any()
     assert len(quiet) < len(string)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 2.0**29, -(2.0**40)])
-def test_latents_that_no_stream_holds_are_refused(value):
+def test_latents_that_no_stream_holds_are_refused(gaussian, value):
+    scale_table, _ = gaussian
+    y = torch.zeros(1, 2, 3, 5)
+    mean, scale = torch.zeros(1, 1, 3, 5), torch.ones(1, 1, 3, 5)
+    y[0, 1, 2, 4] = value
+    encoder = SliceEncoder(y, 2, scale_table)
+    encoder(0, mean, scale)
     with pytest.raises(LatentError, match="not finite"):
-        to_symbols(torch.tensor([0.0, value]))
-    assert to_symbols(torch.tensor([2.0**29 - 64])).item() == 2**29 - 64
+        encoder(1, mean, scale)
+
+
+@pytest.mark.parametrize("name", ["lanes", "LANES", "CompressAI"])
+def test_layouts_have_names(name):
+    assert StreamLayout.of(name).name == name.upper()
+    assert StreamLayout.of(StreamLayout.of(name)) is StreamLayout.of(name)
+
+
+@pytest.mark.parametrize("name", ["", "rans", 1, None])
+def test_an_unknown_layout_is_named(name):
+    with pytest.raises(ValueError, match=f"no stream layout {name!r}; there are compressai, lanes"):
+        StreamLayout.of(name)
 
 
 def test_checksum_is_the_documented_crc():

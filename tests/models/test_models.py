@@ -11,20 +11,22 @@ import lic_fast
 from lic_fast.entropy import LatentStreams
 from lic_fast.errors import ChecksumError, StreamError
 from lic_fast.models import TCM, WACNN, SymmetricalTransFormer
+from lic_fast.stream_layout import StreamLayout
 from tests.models.tiny import CLASSES, pictures, tiny
 
 every_model = pytest.mark.parametrize("model", CLASSES)
 
 
 @every_model
-def test_decompress_gives_the_forward_pass_bit_for_bit(model):
+@pytest.mark.parametrize("layout", ["lanes", "compressai"])
+def test_decompress_gives_the_forward_pass_bit_for_bit(model, layout):
     net, x = tiny(model), pictures(model, batch=3)
     out = net(x)  # with gradients enabled, as a user's evaluation may have them
-    streams = net.compress(x)
+    streams = net.compress(x, layout=layout)
     assert isinstance(net, CompressionModel)
     assert [len(strings) for strings in streams["strings"]] == [3, 3]
     assert all(isinstance(s, bytes) for strings in streams["strings"] for s in strings)
-    decoded = net.decompress(**streams)["x_hat"]
+    decoded = net.decompress(**streams, layout=layout)["x_hat"]
     assert torch.equal(decoded, out["x_hat"].detach().clamp(0, 1))
     assert any(len(string) > 8 for string in streams["strings"][0])
 
@@ -143,6 +145,20 @@ def test_strings_of_another_form_are_refused(model):
         net.decompress([y, [z[0] + b"\0\0\0\0"]], shape)
     with pytest.raises(StreamError):
         net.decompress([[b""], z], shape)
+
+
+@every_model
+def test_lanes_are_the_default_and_other_layouts_are_refused(model):
+    net, x = tiny(model), pictures(model)
+    streams = net.encode(x)
+    assert streams.layout is StreamLayout.LANES
+    assert net.compress(x)["strings"] == [streams.y, streams.z]
+    with pytest.raises(ValueError, match="no stream layout 'rans'"):
+        net.compress(x, layout="rans")
+    strings = net.compress(x, layout="compressai")
+    assert strings["strings"] != [streams.y, streams.z]
+    with pytest.raises(StreamError):
+        net.decompress(**strings)
 
 
 @every_model

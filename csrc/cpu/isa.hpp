@@ -1,0 +1,107 @@
+// Instruction sets, chosen at run time.
+//
+// A function that uses one carries its attribute, so that every file is compiled for the
+// baseline and nothing else can slip an instruction in that the CPU lacks. Intrinsics and
+// helpers that are to be inlined into such a function need the same attribute.
+
+#pragma once
+
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define LIC_FAST_X86 1
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+#define LIC_FAST_AVX2
+#define LIC_FAST_AVX512
+#else
+#define LIC_FAST_AVX2 __attribute__((target("avx2,fma,bmi2,popcnt")))
+#define LIC_FAST_AVX512 \
+  __attribute__((target("avx2,fma,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")))
+#endif
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define LIC_FAST_INLINE __forceinline
+#else
+#define LIC_FAST_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace lic_fast::cpu {
+
+/// In ascending order: a CPU that has one has those before it.
+enum class Isa { kScalar, kAvx2, kAvx512 };
+
+inline const char* name(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx512:
+      return "avx512";
+    case Isa::kAvx2:
+      return "avx2";
+    default:
+      return "scalar";
+  }
+}
+
+inline bool supported(Isa isa) {
+#if defined(LIC_FAST_X86) && defined(_MSC_VER) && !defined(__clang__)
+  static const auto has = [](int leaf, int reg, unsigned bits) {
+    int regs[4];
+    __cpuidex(regs, leaf, 0);
+    return (static_cast<unsigned>(regs[reg]) & bits) == bits;
+  };
+  if (isa == Isa::kScalar) return true;
+  if (!has(1, 2, 1u << 12 | 1u << 23 | 1u << 27 | 1u << 28))
+    return false;  // fma, popcnt, xsave, avx
+  const unsigned long long saved = _xgetbv(0);
+  const bool avx2 = (saved & 6) == 6 && has(7, 1, 1u << 5 | 1u << 8);
+  if (isa == Isa::kAvx2) return avx2;
+  return avx2 && (saved & 0xe6) == 0xe6 &&
+         has(7, 1, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31);
+#elif defined(LIC_FAST_X86)
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+  switch (isa) {
+    case Isa::kAvx512:
+      return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl");
+    case Isa::kAvx2:
+      return avx2;
+    default:
+      return true;
+  }
+#else
+  return isa == Isa::kScalar;
+#endif
+}
+
+/// Those that this CPU has, in ascending order.
+inline std::vector<Isa> supported() {
+  std::vector<Isa> all;
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+    if (supported(isa)) all.push_back(isa);
+  }
+  return all;
+}
+
+/// Throws std::invalid_argument for a name that this CPU has no instruction set of.
+inline Isa isa_of_name(const std::string& wanted) {
+  std::string known;
+  for (const Isa isa : supported()) {
+    if (wanted == name(isa)) return isa;
+    known += std::string(known.empty() ? "" : ", ") + name(isa);
+  }
+  throw std::invalid_argument("the instruction set is '" + wanted + "'; this CPU has " + known);
+}
+
+/// The last of supported(), or what the environment variable LIC_FAST_ISA names.
+inline Isa default_isa() {
+  const char* wanted = std::getenv("LIC_FAST_ISA");
+  return wanted != nullptr && *wanted != '\0' ? isa_of_name(wanted) : supported().back();
+}
+
+}  // namespace lic_fast::cpu
