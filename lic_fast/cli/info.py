@@ -13,6 +13,8 @@ from lic_fast.cli.files import LIC_SUFFIX, read_lic
 from lic_fast.cli.options import InputPaths
 from lic_fast.cli.paths import Source, collect
 from lic_fast.cli.text import display, human_bytes
+from lic_fast.errors import StreamError
+from lic_fast.stream_layout import StreamLayout
 
 if TYPE_CHECKING:
     from lic_fast.codec.container import Container
@@ -75,11 +77,28 @@ def describe(path: Path, size: int, container: Container) -> dict[str, Any]:
         "z_shape": list(container.z_shape),
         "y_bytes": len(container.y),
         "z_bytes": len(container.z),
+        "y_substreams": _substreams(container),
         "symbols_crc32": f"{container.symbols_checksum:08x}",
         "icc_profile_bytes": length(container.icc_profile),
         "exif_bytes": length(container.exif),
         "other_sections": {str(kind): len(data) for kind, data in container.other_sections},
     }
+
+
+def _plural(substreams: int | None) -> str:
+    return f", {substreams} substreams" if substreams is not None and substreams > 1 else ""
+
+
+def _substreams(container: Container) -> int | None:
+    """How many threads can decode y; None if the header of its stream is damaged."""
+    if container.layout is not StreamLayout.LANES:
+        return 1
+    from lic_fast import rans
+
+    try:
+        return rans.inspect(container.y).substreams
+    except StreamError:
+        return None
 
 
 def _as_text(values: dict[str, Any]) -> str:
@@ -102,7 +121,7 @@ def _as_text(values: dict[str, Any]) -> str:
         "size": f"{values['bytes']} bytes, {values['bpp']:.3f} bpp",
         "model": f"{display(values['model']) or 'not named'}, fingerprint {values['fingerprint']}",
         "streams": f"y {values['y_bytes']} bytes, z {values['z_bytes']} bytes "
-        f"({rows}x{columns}), layout {values['layout']}",
+        f"({rows}x{columns}), layout {values['layout']}{_plural(values['y_substreams'])}",
         "symbols": f"CRC-32 {values['symbols_crc32']}",
         "portable": portable,
         "metadata": ", ".join(metadata) or "none",

@@ -1,10 +1,12 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import lic_fast
+from lic_fast import codec
 from tests.cli.conftest import Run, draw
 
 
@@ -49,6 +51,34 @@ def test_json_says_the_same_without_loading_a_model(
     assert first["exif_bytes"] is None
     assert second["exif_bytes"] > 10
     assert second["icc_profile_bytes"] is None
+
+
+@pytest.mark.parametrize("layout", ["lanes", "compressai"])
+def test_layouts_can_be_chosen_are_shown_and_are_read(
+    run: Run, tmp_path: Path, layout: str
+) -> None:
+    source = draw(tmp_path / "a.png", 70, 30)
+    assert run("compress", source, "--layout", layout).status == 0
+    (described,) = json.loads(run("info", tmp_path / "a.lic", "--json").out)
+    assert described["layout"] == layout
+    assert described["y_substreams"] == 1
+    assert f"layout {layout}\n" in run("info", tmp_path / "a.lic").out
+    assert run("decompress", tmp_path / "a.lic", "-o", tmp_path / "b.png").status == 0
+    other = run("compress", source, "--layout", "rans")
+    assert other.status == 2
+    assert "lanes" in other.err
+
+
+def test_substreams_are_counted_unless_the_stream_is_damaged(
+    run: Run, lic_file: Path, tmp_path: Path
+) -> None:
+    container = codec.unpack(lic_file.read_bytes())
+    for y, text in ((b"\x15" + bytes(7), ", 3 substreams"), (b"", "layout lanes\n")):
+        path = tmp_path / "changed.lic"
+        path.write_bytes(codec.pack(replace(container, y=y)))
+        ran = run("info", path)
+        assert ran.status == 0
+        assert text in ran.out
 
 
 def test_bad_files_are_reported_and_the_rest_is_shown(
