@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test lint sanitize wheel bench clean
+.PHONY: demo test lint sanitize wheel bench bench-rans clean
 
 demo: $(INSTALLED)
 	$(BIN)/lic-fast demo -o demo --overwrite
@@ -28,7 +28,14 @@ wheel: $(INSTALLED)
 	$(BIN)/python -m build --wheel --outdir dist
 
 bench: $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m pytest benchmarks --benchmark-only $(ARGS)
+
+bench-rans: $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	mkdir -p build
+	$(BIN)/python -m pytest -q benchmarks/test_rans.py --benchmark-only --benchmark-json=build/rans.json
+	$(BIN)/python benchmarks/report_rans.py build/rans.json > benchmarks/results/rans.md
 
 # Editable, so that Python files are used as they are; C++ files ask for a new build.
 $(INSTALLED): pyproject.toml setup.py constraints.txt $(SOURCES)

@@ -17,6 +17,10 @@
 #include <utility>
 #include <vector>
 
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
 #if !defined(_WIN32)
 #include <unistd.h>
 #endif
@@ -52,6 +56,7 @@ class ThreadPool {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       start(threads - 1);
+      keep_off_this_cpu();
       jobs_.push_back(job);
       waiting_.store(jobs_.size());
     }
@@ -134,10 +139,30 @@ class ThreadPool {
 
   void start(std::size_t workers) {
     try {
-      for (; workers_ < workers; ++workers_) std::thread([this] { work(); }).detach();
+      while (workers_.size() < workers) workers_.emplace_back([this] { work(); });
     } catch (const std::system_error&) {
       // The system gives no more threads: those that there are, and the caller, do the work.
     }
+  }
+
+  /// Lets the workers run on every CPU that the caller may use but the one that it is using.
+  ///
+  /// Linux wakes a thread where it last ran, or beside its waker, and moves it away at a later
+  /// tick only: on a virtual machine all of a job can be over before its second CPU is used.
+  void keep_off_this_cpu() {
+#if defined(__linux__)
+    const int cpu = sched_getcpu();
+    if (cpu < 0 || (cpu == kept_off_ && placed_ == workers_.size())) return;
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;  // more CPUs than it can hold
+    if (CPU_COUNT(&allowed) < 2 || !CPU_ISSET(cpu, &allowed)) return;
+    CPU_CLR(cpu, &allowed);
+    for (std::thread& worker : workers_) {
+      pthread_setaffinity_np(worker.native_handle(), sizeof allowed, &allowed);
+    }
+    kept_off_ = cpu;
+    placed_ = workers_.size();
+#endif
   }
 
   void work() {
@@ -160,7 +185,9 @@ class ThreadPool {
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Job>> jobs_;
   std::atomic<std::size_t> waiting_{0};  // jobs_.size(), to be seen without the mutex
-  std::size_t workers_ = 0;
+  std::vector<std::thread> workers_;     // never joined: the pool is never destroyed
+  int kept_off_ = -1;                    // the CPU that workers_.size() == placed_ of them avoid
+  std::size_t placed_ = 0;
 };
 
 }  // namespace lic_fast::cpu

@@ -130,18 +130,14 @@ class SubstreamEncoder {
     groups_ = static_cast<std::uint32_t>(left / lanes);
     while (left > 0) left = encode_head_block(left);
     fold();
+    reverse();
   }
 
   std::uint32_t groups() const { return groups_; }
   std::size_t words() const { return used_; }
 
-  /// Appends the words in the decoder's order, little-endian.
-  void write(std::string& bytes) const {
-    for (std::size_t i = used_; i-- > 0;) {
-      bytes.push_back(static_cast<char>(words_[i] & 0xff));
-      bytes.push_back(static_cast<char>(words_[i] >> 8));
-    }
-  }
+  /// The words in the decoder's order, little-endian.
+  const std::string& bytes() const { return bytes_; }
 
  private:
   static constexpr std::size_t kBlock = 4096;     // intervals that stay in the cache
@@ -232,6 +228,15 @@ class SubstreamEncoder {
     used_ = static_cast<std::size_t>(to - words_.data());
   }
 
+  void reverse() {
+    bytes_.resize(2 * used_);
+    char* to = bytes_.data();
+    for (std::size_t i = used_; i-- > 0; to += 2) {
+      to[0] = static_cast<char>(words_[i] & 0xff);
+      to[1] = static_cast<char>(words_[i] >> 8);
+    }
+  }
+
   /// Where the next words go; there is room for `count`.
   std::uint16_t* room(std::size_t count) {
     if (words_.size() < used_ + count) words_.resize(std::max(used_ + count, 2 * words_.size()));
@@ -248,6 +253,7 @@ class SubstreamEncoder {
   std::array<std::uint32_t, kBlock> intervals_{};
   std::vector<std::uint16_t> words_;  // in the order of encoding
   std::size_t used_ = 0;
+  std::string bytes_;
 };
 
 /// The form of a stream; 0 where it follows from the message.
@@ -347,7 +353,7 @@ class Encoder {
       }
       std::string& bytes = streams.emplace_back(write_header(header));
       bytes.reserve(bytes.size() + 2 * words);
-      for (std::size_t k = first; k < j; ++k) encoders_[k].write(bytes);
+      for (std::size_t k = first; k < j; ++k) bytes += encoders_[k].bytes();
     }
     return streams;
   }

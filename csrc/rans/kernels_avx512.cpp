@@ -76,14 +76,22 @@ LIC_FAST_AVX512 LIC_FAST_INLINE void store(std::int32_t* to, __m512i values) {
   _mm512_storeu_si512(to, values);
 }
 
+/// The state that is left when an interval that owns the slot is taken; `rest` is the state's
+/// upper half.
+LIC_FAST_AVX512 LIC_FAST_INLINE __m512i without(__m512i slot, __m512i start, __m512i last,
+                                                __m512i rest) {
+  const __m512i freq = _mm512_add_epi32(_mm512_sub_epi32(last, start), _mm512_set1_epi32(1));
+  return _mm512_add_epi32(_mm512_mullo_epi32(freq, rest), _mm512_sub_epi32(slot, start));
+}
+
 struct Owner {
-  __m512i start, last, symbol;
+  __m512i start, last, s;
 };
 
 /// The slots' intervals by the lists of crowded buckets, for the lanes of `crowded`.
 LIC_FAST_AVX512 inline Owner find_crowded(const TablesView& tables, __mmask16 crowded,
-                                          __m512i index, __m512i slot, __m512i shift, __m512i list,
-                                          const Owner& others) {
+                                          __m512i index, __m512i slot, __m512i shift,
+                                          __m512i list) {
   const __m512i one = _mm512_set1_epi32(1), low = _mm512_set1_epi32(0xffff);
   const __m512i zero = _mm512_setzero_si512();
   const __m512i offset_in_bucket =
@@ -95,9 +103,7 @@ LIC_FAST_AVX512 inline Owner find_crowded(const TablesView& tables, __mmask16 cr
   const __m512i first = _mm512_mask_i32gather_epi32(zero, crowded, index, tables.first, 4);
   const __m512i interval =
       _mm512_mask_i32gather_epi32(zero, crowded, _mm512_add_epi32(first, s), tables.intervals, 4);
-  return {_mm512_mask_and_epi32(others.start, crowded, interval, low),
-          _mm512_mask_srli_epi32(others.last, crowded, interval, 16),
-          _mm512_mask_mov_epi32(others.symbol, crowded, s)};
+  return {_mm512_and_si512(interval, low), _mm512_srli_epi32(interval, 16), s};
 }
 
 template <unsigned kVectors, bool kFewRows, class Index, class Symbol>
@@ -127,7 +133,7 @@ LIC_FAST_AVX512 std::size_t decode_groups(const TablesView& tables, std::uint32_
     }
     if (stop != 0) break;
 
-    __m512i start[kVectors], freq[kVectors], symbol[kVectors];
+    __m512i taken[kVectors], symbol[kVectors];
     for (unsigned v = 0; v < kVectors; ++v) {
       const __m512i slot = _mm512_and_si512(state[v], low);
       const __m512i word = bucket_words(index[v]);
@@ -140,28 +146,34 @@ LIC_FAST_AVX512 std::size_t decode_groups(const TablesView& tables, std::uint32_
       const __m512i first = _mm512_permutex2var_epi32(a, even, b);
       const __m512i second = _mm512_permutex2var_epi32(a, odd, b);
 
+      // Both intervals' results, as if the slot were in each: the choice is then one blend at the
+      // end of what the next group waits for.
+      const __m512i rest = _mm512_srli_epi32(state[v], 16);
       const __m512i first_last = _mm512_srli_epi32(first, 16);
+      const __m512i second_last = _mm512_srli_epi32(second, 16);
       const __mmask16 in_second = _mm512_cmpgt_epu32_mask(slot, first_last);
-      const __m512i s = _mm512_and_si512(second, low);
-      Owner owner{
-          _mm512_mask_add_epi32(_mm512_and_si512(first, low), in_second, first_last, one),
-          _mm512_mask_srli_epi32(first_last, in_second, second, 16),
-          _mm512_mask_add_epi32(s, in_second, s, one),
-      };
+      const __m512i next_start = _mm512_add_epi32(first_last, one);
+      const __m512i in_first = without(slot, _mm512_and_si512(first, low), first_last, rest);
+      taken[v] =
+          _mm512_mask_mov_epi32(in_first, in_second, without(slot, next_start, second_last, rest));
+      __m512i last = _mm512_mask_mov_epi32(first_last, in_second, second_last);
+      __m512i s = _mm512_and_si512(second, low);
+      s = _mm512_mask_add_epi32(s, in_second, s, one);
       const __mmask16 crowded = _mm512_cmpeq_epi32_mask(first, crowded_mark);
       if (crowded != 0) {
-        owner = find_crowded(tables, crowded, index[v], slot, shift, second, owner);
+        const Owner owner = find_crowded(tables, crowded, index[v], slot, shift, second);
+        taken[v] =
+            _mm512_mask_mov_epi32(taken[v], crowded, without(slot, owner.start, owner.last, rest));
+        last = _mm512_mask_mov_epi32(last, crowded, owner.last);
+        s = _mm512_mask_mov_epi32(s, crowded, owner.s);
       }
-      stop |= _mm512_cmpeq_epi32_mask(owner.last, low);  // an escape
-      start[v] = _mm512_sub_epi32(slot, owner.start);
-      freq[v] = _mm512_add_epi32(_mm512_sub_epi32(owner.last, owner.start), one);
-      symbol[v] = _mm512_add_epi32(owner.symbol, offsets(index[v]));
+      stop |= _mm512_cmpeq_epi32_mask(last, low);  // an escape
+      symbol[v] = _mm512_add_epi32(s, offsets(index[v]));
     }
     if (stop != 0) break;
 
     for (unsigned v = 0; v < kVectors; ++v) {
-      const __m512i x =
-          _mm512_add_epi32(_mm512_mullo_epi32(freq[v], _mm512_srli_epi32(state[v], 16)), start[v]);
+      const __m512i x = taken[v];
       const __mmask16 low_states = _mm512_cmplt_epu32_mask(x, lower_bound);
       const __m512i read = _mm512_maskz_expand_epi32(
           low_states,
