@@ -182,30 +182,28 @@ def instruction_sets() -> list[str]: ...
 
 _Float32: TypeAlias = npt.NDArray[np.float32]
 
-class ScaleSearch:
-    def __init__(self, table: _Float32) -> None: ...
-
 def quantize(
     y: _Float32,
     mean: _Float32,
     scale: _Float32,
-    search: ScaleSearch,
-    symbols: npt.NDArray[np.int16],
+    scale_table: _Float32,
+    symbols: npt.NDArray[np.int16] | _Int32,
     indexes: npt.NDArray[np.uint8],
     y_hat: _Float32,
     threads: int,
     isa: str | None = None,
-) -> bool: ...
+) -> float: ...
 def scale_index(
     scale: _Float32,
-    search: ScaleSearch,
+    scale_table: _Float32,
     indexes: npt.NDArray[np.uint8],
     threads: int,
     isa: str | None = None,
 ) -> None: ...
 def dequantize(
-    symbols: npt.NDArray[np.int16] | npt.NDArray[np.int32],
+    symbols: npt.NDArray[np.int16] | _Int32,
     mean: _Float32,
     y_hat: _Float32,
     threads: int,
+    isa: str | None = None,
 ) -> None: ...

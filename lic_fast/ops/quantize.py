@@ -1,16 +1,18 @@
-r"""Rounding, and the scale index that names a latent's CDF.
+r"""Latents to symbols and back: rounding, and the scale index that names a latent's CDF.
 
-On the CPU, float32 goes to ``csrc/latents``: one pass over y, mean and scale, of any memory
-layout, on several threads, and an index in two or three steps instead of a comparison with
-each entry of the table. The results are those of the definitions bit for bit.
+On the CPU, float32 goes to ``csrc/latents``: one pass over operands of any memory layout, on
+several threads, in which the bits of a scale lead to its index without a comparison for each
+entry of the table. Everything else goes to the definitions, :func:`reference_quantize`,
+:func:`reference_scale_index` and :func:`reference_dequantize`, whose results the fused code has
+bit for bit.
+
+These operators are for coding: no gradient goes through them.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,8 +20,17 @@ from lic_fast import _C
 from lic_fast.errors import LatentError
 from lic_fast.ops.backend import current_backend
 
-__all__ = ["QuantizedLatents", "dequantize", "quantize", "round_ste", "scale_index", "to_symbols"]
-
+__all__ = [
+    "QuantizedLatents",
+    "dequantize",
+    "quantize",
+    "reference_dequantize",
+    "reference_quantize",
+    "reference_scale_index",
+    "round_ste",
+    "scale_index",
+    "to_symbols",
+]
 
 # Symbols beyond this are not latents of a sane model, and the escape codes of the streams end not
 # far above.
@@ -47,6 +58,63 @@ class _RoundSTE(torch.autograd.Function):
         return grad_outputs[0]
 
 
+class QuantizedLatents(NamedTuple):
+    """What :func:`quantize` gives, each dense and of the shape of its operands.
+
+    Attributes:
+        symbols: round(y - mean), ties to even; int16 if all magnitudes are
+            below 2^15, else int32.
+        indexes: :func:`scale_index` of the scales, uint8.
+        y_hat: round(y - mean) + mean, of the operands' type.
+    """
+
+    symbols: Tensor
+    indexes: Tensor
+    y_hat: Tensor
+
+
+def quantize(y: Tensor, mean: Tensor, scale: Tensor, scale_table: Tensor) -> QuantizedLatents:
+    """Latents to what the entropy coder takes, and to what its decoder will give.
+
+    CompressAI's ``GaussianConditional.quantize(y, "symbols", mean)``,
+    ``build_indexes(scale)`` and ``quantize(y, "dequantize", mean)``.
+
+    Args:
+        y: Latents, any shape, floating point.
+        mean: Their means, of the same shape and type.
+        scale: Their standard deviations, of the same shape and type.
+        scale_table: (n,) ascending standard deviations of the CDFs.
+
+    Raises:
+        LatentError: A symbol is not finite, or 2^29 or more in magnitude.
+        TypeError: The operands are not of one floating-point type.
+        ValueError: The operands are not of one shape, or the table is not of
+            the kind that :func:`scale_index` takes.
+    """
+    if not y.shape == mean.shape == scale.shape:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (y, mean, scale))
+        raise ValueError(f"y, mean and scale must have one shape, not {shapes}")
+    if not y.dtype == mean.dtype == scale.dtype or not y.is_floating_point():
+        raise TypeError(
+            "y, mean and scale must have one floating-point type, not "
+            f"{y.dtype}, {mean.dtype}, {scale.dtype}"
+        )
+    if not _fusible(y, mean, scale, scale_table):
+        return reference_quantize(y, mean, scale, scale_table)
+    _check_table(scale_table)
+    operands = (_array(y), _array(mean), _array(scale), _array(scale_table.contiguous()))
+    indexes = torch.empty(y.shape, dtype=torch.uint8)
+    y_hat = torch.empty(y.shape)
+    threads = torch.get_num_threads()
+    symbols = torch.empty(y.shape, dtype=torch.int16)
+    peak = _C.quantize(*operands, symbols.numpy(), indexes.numpy(), y_hat.numpy(), threads)
+    if not peak < 2**15:
+        _check_peak(peak)
+        symbols = torch.empty(y.shape, dtype=torch.int32)
+        _C.quantize(*operands, symbols.numpy(), indexes.numpy(), y_hat.numpy(), threads)
+    return QuantizedLatents(symbols, indexes, y_hat)
+
+
 def scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
     """Index of the CDF that codes a latent of the given scale.
 
@@ -59,35 +127,52 @@ def scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
         scale_table: (n,) ascending standard deviations.
 
     Returns:
-        uint8 of the shape of `scales`, in 0..n-1.
+        uint8 of the shape of `scales`, dense, in 0..n-1.
 
     Raises:
-        ValueError: The table has more than 256 entries, or none.
+        ValueError: The table has more than 256 entries, or none, or does not
+            ascend.
     """
-    if not 1 <= scale_table.numel() <= 256:
-        raise ValueError(f"a scale table holds 1 to 256 entries, not {scale_table.numel()}")
-    search = _fused_search(scale_table, scales)
-    if search is not None:
-        indexes = torch.empty(scales.shape, dtype=torch.uint8)
-        threads = torch.get_num_threads()
-        _C.scale_index(scales.detach().numpy(), search, indexes.numpy(), threads)
-        return indexes
-    # Entry i is below the scale exactly when the scale's left insertion point is past i.
-    return torch.bucketize(scales.contiguous(), scale_table[:-1], right=False).to(torch.uint8)
+    if not _fusible(scales, scale_table):
+        return reference_scale_index(scales, scale_table)
+    _check_table(scale_table)
+    indexes = torch.empty(scales.shape, dtype=torch.uint8)
+    _C.scale_index(
+        _array(scales),
+        _array(scale_table.contiguous()),
+        indexes.numpy(),
+        torch.get_num_threads(),
+    )
+    return indexes
 
 
-class QuantizedLatents(NamedTuple):
-    """What :func:`quantize` gives, each of the shape of its operands and contiguous.
+def dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
+    """Symbols + mean, dense, of the type of the means: CompressAI's ``dequantize``.
 
-    Attributes:
-        symbols: round(y - mean), ties to even; int16 or int32.
-        indexes: :func:`scale_index` of the scales, uint8.
-        y_hat: symbols + mean, of the operands' type.
+    Args:
+        symbols: int16 or int32, any shape.
+        mean: Of the same shape, floating point.
+
+    Raises:
+        TypeError: The operands are not of such types.
+        ValueError: They are not of one shape.
     """
-
-    symbols: Tensor
-    indexes: Tensor
-    y_hat: Tensor
+    if symbols.shape != mean.shape:
+        raise ValueError(
+            f"symbols and mean must have one shape, not {tuple(symbols.shape)}, {tuple(mean.shape)}"
+        )
+    if symbols.dtype not in (torch.int16, torch.int32) or not mean.is_floating_point():
+        raise TypeError(
+            "symbols must be int16 or int32 and mean floating point, not "
+            f"{symbols.dtype}, {mean.dtype}"
+        )
+    if symbols.device.type != "cpu" or not _fusible(mean):
+        return reference_dequantize(symbols, mean)
+    y_hat = torch.empty(mean.shape)
+    _C.dequantize(
+        _array(symbols.contiguous()), _array(mean), y_hat.numpy(), torch.get_num_threads()
+    )
+    return y_hat
 
 
 def to_symbols(values: Tensor) -> Tensor:
@@ -99,98 +184,71 @@ def to_symbols(values: Tensor) -> Tensor:
     Raises:
         LatentError: A value is NaN, infinite or beyond 2^29.
     """
-    if values.numel() and not bool(values.abs().max() < _LARGEST_SYMBOL):
+    _check_peak(_peak(values))
+    return values.to(torch.int32).cpu()
+
+
+@torch.no_grad()
+def reference_quantize(
+    y: Tensor, mean: Tensor, scale: Tensor, scale_table: Tensor
+) -> QuantizedLatents:
+    """The definition of :func:`quantize`, in plain PyTorch."""
+    rounded = (y - mean).round()
+    peak = _peak(rounded)
+    _check_peak(peak)
+    return QuantizedLatents(
+        rounded.to(torch.int16 if peak < 2**15 else torch.int32).contiguous(),
+        reference_scale_index(scale, scale_table),
+        (rounded + mean).contiguous(),
+    )
+
+
+@torch.no_grad()
+def reference_scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
+    """The definition of :func:`scale_index`, in plain PyTorch."""
+    _check_table(scale_table)
+    if not bool((scale_table[:-1] <= scale_table[1:]).all()):
+        raise ValueError("a scale table must ascend")
+    # Both as they are, where one of them has less precision than the other.
+    dtype = torch.promote_types(scales.dtype, scale_table.dtype)
+    scales, scale_table = scales.to(dtype).contiguous(), scale_table.to(dtype)
+    # Entry i is below the scale exactly when the scale's left insertion point is past i.
+    return torch.bucketize(scales, scale_table[:-1], right=False).to(torch.uint8)
+
+
+@torch.no_grad()
+def reference_dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
+    """The definition of :func:`dequantize`, in plain PyTorch."""
+    return (symbols.to(mean.dtype) + mean).contiguous()
+
+
+def _fusible(*operands: Tensor) -> bool:
+    return current_backend() == "auto" and all(
+        x.device.type == "cpu" and x.dtype == torch.float32 and x.layout == torch.strided
+        for x in operands
+    )
+
+
+def _array(x: Tensor) -> Any:
+    """The memory of a CPU tensor, also of one that requires grad."""
+    return x.numpy(force=True)
+
+
+def _peak(rounded: Tensor) -> float:
+    """The largest magnitude, or NaN if there is one."""
+    return rounded.abs().max().item() if rounded.numel() else 0.0
+
+
+def _check_peak(peak: float) -> None:
+    if not peak < _LARGEST_SYMBOL:
         raise LatentError(
             "the latents are not finite, or beyond 2^29: check that the picture's values are "
             "in [0, 1] and that the weights are those of a trained model"
         )
-    return values.to(torch.int32).cpu()
 
 
-def quantize(y: Tensor, mean: Tensor, scale: Tensor, scale_table: Tensor) -> QuantizedLatents:
-    """Latents to what the entropy coder takes, and to what its decoder will give.
-
-    CompressAI's ``GaussianConditional.quantize(y, "symbols", mean)``,
-    ``build_indexes(scale)`` and ``dequantize``.
-
-    Args:
-        y: Latents, any shape, floating point.
-        mean: Their means, of the same shape and type.
-        scale: Their standard deviations, of the same shape and type.
-        scale_table: (n,) ascending standard deviations of the CDFs.
-
-    Raises:
-        LatentError: A symbol is not finite, or 2^29 or more in magnitude.
-        ValueError: The table has more than 256 entries, or none.
-    """
-    if not y.shape == mean.shape == scale.shape:
-        raise ValueError(
-            "y, mean and scale must have one shape, not "
-            f"{tuple(y.shape)}, {tuple(mean.shape)} and {tuple(scale.shape)}"
-        )
-    search = _fused_search(scale_table, y, mean, scale)
-    if search is not None:
-        fused = QuantizedLatents(
-            torch.empty(y.shape, dtype=torch.int16),
-            torch.empty(y.shape, dtype=torch.uint8),
-            torch.empty(y.shape),
-        )
-        all_narrow = _C.quantize(
-            y.detach().numpy(),
-            mean.detach().numpy(),
-            scale.detach().numpy(),
-            search,
-            fused.symbols.numpy(),
-            fused.indexes.numpy(),
-            fused.y_hat.numpy(),
-            torch.get_num_threads(),
-        )
-        if all_narrow:
-            return fused
-    symbols = (y - mean).round()
-    plain = (to_symbols(symbols), scale_index(scale, scale_table), symbols + mean)
-    return QuantizedLatents(*(x.contiguous() for x in plain))
-
-
-def dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
-    """Symbols + mean, of the type of the means: CompressAI's ``dequantize``.
-
-    Args:
-        symbols: int16 or int32, any shape.
-        mean: Of the same shape, floating point.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    if symbols.shape != mean.shape:
-        raise ValueError(
-            f"symbols have shape {tuple(symbols.shape)}, their means {tuple(mean.shape)}"
-        )
-    if _is_fusible(mean) and symbols.dtype in (torch.int16, torch.int32):
-        y_hat = torch.empty(mean.shape)
-        integers = symbols.contiguous().numpy()
-        _C.dequantize(integers, mean.detach().numpy(), y_hat.numpy(), torch.get_num_threads())
-        return y_hat
-    return symbols.to(mean.dtype) + mean
-
-
-def _is_fusible(*operands: Tensor) -> bool:
-    return current_backend() == "auto" and all(
-        x.device.type == "cpu" and x.dtype == torch.float32 for x in operands
-    )
-
-
-def _fused_search(scale_table: Tensor, *operands: Tensor) -> _C.ScaleSearch | None:
-    """The prepared table, if these operands can go to the fused code."""
-    if not _is_fusible(scale_table, *operands):
-        return None
-    # By its values, since a table may be changed in place.
-    return _search(scale_table.detach().numpy().tobytes())
-
-
-@lru_cache(maxsize=16)
-def _search(table: bytes) -> _C.ScaleSearch | None:
-    try:
-        return _C.ScaleSearch(np.frombuffer(table, np.float32))
-    except ValueError:  # not ascending or not positive: no scales, but the definition takes them
-        return None
+def _check_table(scale_table: Tensor) -> None:
+    if scale_table.dim() != 1:
+        raise ValueError(f"a scale table has one dimension, not {scale_table.dim()}")
+    if not 1 <= scale_table.numel() <= 256:
+        raise ValueError(f"a scale table holds 1 to 256 entries, not {scale_table.numel()}")
