@@ -3,12 +3,14 @@
 #include <pybind11/pybind11.h>
 
 #include "ans/bindings.hpp"
+#include "attention/bindings.hpp"
 #include "latents/bindings.hpp"
 #include "rans/bindings.hpp"
 
 PYBIND11_MODULE(_C, module) {
   module.doc() = "The compiled parts of lic_fast; use them through lic_fast.ans and lic_fast.rans.";
   lic_fast::ans::bind(module);
+  lic_fast::attention::bind(module);
   lic_fast::latents::bind(module);
   lic_fast::rans::bind(module);
 }

@@ -207,3 +207,15 @@ def dequantize(
     threads: int,
     isa: str | None = None,
 ) -> None: ...
+def window_attention(
+    qkv: _Float32,
+    bias_table: _Float32,
+    pad_value: _Float32 | None,
+    out: _Float32,
+    window: int,
+    shift: int,
+    scale: float,
+    mask_value: float,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...

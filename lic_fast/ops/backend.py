@@ -21,9 +21,9 @@ def backend(name: Backend) -> Iterator[None]:
     Args:
         name: ``"reference"`` for the plain PyTorch definition of every
             operator, ``"auto"`` (the default outside any such block) for the
-            fastest implementation that the operands' device has. In this
-            release every operator has its plain definition only, so the two
-            compute the same.
+            fastest implementation that the operands' device and type have.
+            The two round differently: a floating-point stream decodes on the
+            backend that it was encoded on.
 
     Raises:
         ValueError: `name` is neither.

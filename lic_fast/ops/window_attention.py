@@ -8,15 +8,26 @@ with B the relative position bias and M the mask that keeps apart tokens which
 only the cyclic shift brought into one window (Liu et al., "Swin Transformer",
 ICCV 2021, equation 4 and section 3.2). The linear maps before and after it are
 not part of the operator.
+
+On the CPU, float32 goes to ``csrc/attention``, where shift, partition, mask and
+padding are addresses and no window tensor exists; everything else goes to the
+definition, :func:`reference`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["relative_position_index", "window_attention"]
+from lic_fast import _C
+from lic_fast.ops.backend import current_backend
+
+__all__ = ["reference", "relative_position_index", "window_attention"]
+
+_LARGEST_FUSED_WINDOW = 16
 
 
 def relative_position_index(window_size: int) -> Tensor:
@@ -73,7 +84,7 @@ def window_attention(
             table's length is not that of the window, or the shift is not
             smaller than the window.
     """
-    batch, height, width, channels = qkv.shape
+    channels = qkv.shape[3]
     heads = bias_table.shape[1]
     if channels % (3 * heads):
         raise ValueError(f"{channels} channels of qkv do not divide into 3 x {heads} heads")
@@ -85,6 +96,98 @@ def window_attention(
     if not 0 <= shift < window_size:
         raise ValueError(f"the shift must be in 0..{window_size - 1}, not {shift}")
 
+    scale = (channels // (3 * heads)) ** -0.5 if scale is None else scale
+    if current_backend() == "reference" or dropout or not _fusible(qkv, bias_table, window_size):
+        return reference(
+            qkv, bias_table, pad_value, window_size, shift, mask_value, scale, dropout=dropout
+        )
+    return torch.ops.lic_fast.window_attention(
+        qkv, bias_table, pad_value, window_size, shift, mask_value, scale
+    )
+
+
+def _fusible(qkv: Tensor, bias_table: Tensor, window_size: int) -> bool:
+    return (
+        qkv.device.type == "cpu"
+        and qkv.dtype == bias_table.dtype == torch.float32
+        and window_size <= _LARGEST_FUSED_WINDOW
+    )
+
+
+@torch.library.custom_op("lic_fast::window_attention", mutates_args=())
+def _fused(
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+) -> Tensor:
+    out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
+    _C.window_attention(
+        qkv.detach().contiguous().numpy(),
+        bias_table.detach().contiguous().numpy(),
+        None if pad_value is None else pad_value.detach().contiguous().numpy(),
+        out.numpy(),
+        window_size,
+        shift,
+        scale,
+        mask_value,
+        torch.get_num_threads(),
+    )
+    return out
+
+
+@_fused.register_fake
+def _(
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+) -> Tensor:
+    return qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    qkv, bias_table, pad_value, *ctx.numbers = inputs
+    ctx.save_for_backward(qkv, bias_table, pad_value)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Through the definition, computed again: nothing of a window's size is kept in between."""
+    operands: list[Any] = [
+        None if x is None else x.detach().requires_grad_(needed)
+        for x, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
+    ]
+    with torch.enable_grad():
+        out = reference(*operands, *ctx.numbers)
+    wanted = [x for x in operands if x is not None and x.requires_grad]
+    found = iter(torch.autograd.grad(out, wanted, grad, allow_unused=True))
+    grads = [next(found) if x is not None and x.requires_grad else None for x in operands]
+    return (*grads, *(None for _ in ctx.numbers))
+
+
+_fused.register_autograd(_backward, setup_context=_setup_context)
+
+
+def reference(
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+    *,
+    dropout: float = 0.0,
+) -> Tensor:
+    """The definition of :func:`window_attention`, whose arguments it takes, in plain PyTorch."""
+    batch, height, width, channels = qkv.shape
+    heads = bias_table.shape[1]
     tokens = window_size * window_size
     bottom, right = -height % window_size, -width % window_size
     if bottom or right:
@@ -102,7 +205,6 @@ def window_attention(
         .permute(5, 0, 1, 3, 6, 2, 4, 7)
         .reshape(3, batch, rows * columns, heads, tokens, -1)
     )
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
     logits = (q * scale) @ k.transpose(-2, -1)
     index = relative_position_index(window_size).to(bias_table.device)
     logits = logits + bias_table[index.flatten()].view(tokens, tokens, heads).permute(2, 0, 1)

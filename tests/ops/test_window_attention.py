@@ -6,7 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.swin_transformer import shifted_window_attention
 
+from lic_fast import _C, backend, rans
 from lic_fast.ops import relative_position_index, window_attention
+
+ISAS = rans.instruction_sets()
 
 
 def by_tokens(qkv, bias_table, window, shift, mask_value, pad_value):
@@ -154,3 +157,161 @@ def test_dropout_and_scale():
 def test_operands_that_do_not_fit_are_refused(shape, table, window, shift, message):
     with pytest.raises(ValueError, match=message):
         window_attention(torch.zeros(shape), torch.zeros(table), window_size=window, shift=shift)
+
+
+def fused(qkv, bias_table, window, shift, mask_value, pad_value, isa, threads=2):
+    out = torch.full((*qkv.shape[:3], qkv.shape[3] // 3), float("nan"))  # poisoned
+    scale = (qkv.shape[3] // 3 // bias_table.shape[1]) ** -0.5
+    arrays = (qkv.numpy(), bias_table.numpy(), None if pad_value is None else pad_value.numpy())
+    _C.window_attention(*arrays, out.numpy(), window, shift, scale, mask_value, threads, isa)
+    return out
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=40, deadline=None)
+@given(
+    window=st.sampled_from([1, 2, 3, 4, 5, 8]),
+    sides=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    heads=st.integers(1, 3),
+    dim=st.sampled_from([1, 5, 8, 16, 24, 32, 40]),
+    shifted=st.booleans(),
+    padded=st.booleans(),
+    mask_value=st.sampled_from([-100.0, float("-inf")]),
+    spread=st.sampled_from([0.1, 1.0, 30.0]),
+    seed=st.integers(0, 2**31),
+)
+def test_every_instruction_set_is_the_definition(
+    isa, window, sides, heads, dim, shifted, padded, mask_value, spread, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=generator)
+
+    qkv = normal(2, *sides, 3 * heads * dim) * spread
+    bias_table = normal((2 * window - 1) ** 2, heads)
+    pad_value = normal(3 * heads * dim) if padded else None
+    shift = window // 2 if shifted else 0
+    actual = fused(qkv, bias_table, window, shift, mask_value, pad_value, isa)
+    expected = window_attention(
+        qkv.double(),
+        bias_table.double(),
+        window_size=window,
+        shift=shift,
+        mask_value=mask_value,
+        pad_value=None if pad_value is None else pad_value.double(),
+    )
+    # A logit of magnitude m is off by some m * 2^-24, and its weight relatively by as much.
+    logits = max(1.0, spread**2 * dim**0.5 * 5)
+    tolerance = 2.0**-22 * logits * max(1.0, spread) * 4
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("window", "heads", "dim"), [(4, 3, 16), (8, 8, 8), (8, 2, 40), (4, 2, 24)]
+)
+def test_the_result_does_not_depend_on_threads_or_the_batch(isa, window, heads, dim):
+    torch.manual_seed(0)
+    qkv = torch.randn(3, 21, 18, 3 * heads * dim)
+    table = torch.randn((2 * window - 1) ** 2, heads)
+    whole = fused(qkv, table, window, window // 2, -100.0, None, isa, 1)
+    assert torch.equal(fused(qkv, table, window, window // 2, -100.0, None, isa, 3), whole)
+    for i in range(3):
+        one = fused(qkv[i : i + 1].contiguous(), table, window, window // 2, -100.0, None, isa)
+        assert torch.equal(one[0], whole[i])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_stays_so_and_in_its_window(isa, value):
+    qkv = torch.randn(1, 8, 8, 3 * 16)
+    qkv[0, 1, 2, 5] = value  # a query
+    qkv[0, 6, 6, 2 * 16 + 3] = value  # a value
+    out = fused(qkv, torch.zeros(49, 1), 4, 0, -100.0, None, isa)
+    assert not out[0, 1, 2].isfinite().any()
+    assert not out[0, 4:, 4:, 3].isfinite().any()
+    assert out[0, :4, 4:].isfinite().all()
+    assert out[0, 4:, :4].isfinite().all()
+
+
+def operands(requires_grad=False):
+    torch.manual_seed(0)
+    shapes = ((2, 7, 9, 48), (49, 2), (48,))
+    return [torch.randn(shape).requires_grad_(requires_grad) for shape in shapes]
+
+
+def test_the_operator_is_registered_as_pytorch_asks():
+    operator = torch.ops.lic_fast.window_attention.default
+    torch.library.opcheck(operator, (*operands(requires_grad=True), 4, 2, -100.0, 0.3))
+    qkv, table, _ = operands()
+    quick = ("test_schema", "test_faketensor")
+    arguments = (qkv, table, None, 4, 0, float("-inf"), 0.3)
+    torch.library.opcheck(operator, arguments, test_utils=quick)
+
+
+def test_gradients_are_those_of_the_definition():
+    def gradients():
+        given_operands = operands(requires_grad=True)
+        qkv, table, pad = given_operands
+        out = window_attention(qkv, table, window_size=4, shift=2, pad_value=pad)
+        (out * torch.linspace(-1, 1, out.numel()).view_as(out)).sum().backward()
+        return [x.grad for x in given_operands]
+
+    actual = gradients()
+    with backend("reference"):
+        expected = gradients()
+    for a, b in zip(actual, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_torch_compile_traces_through():
+    qkv, table, pad = operands()
+
+    def attend(x):
+        return window_attention(x * 2, table, window_size=4, shift=2, pad_value=pad) + 1
+
+    compiled = torch.compile(attend, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(qkv), attend(qkv), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_types_go_to_the_definition(dtype):
+    qkv, table, pad = (x.to(dtype) for x in operands())
+    actual = window_attention(qkv, table, window_size=4, shift=2, pad_value=pad)
+    assert actual.dtype == dtype
+    with backend("reference"):
+        expected = window_attention(qkv, table, window_size=4, shift=2, pad_value=pad)
+    assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"window": 0}, "window or shift"),
+        ({"window": 17}, "window or shift"),
+        ({"shift": 4}, "window or shift"),
+        ({"bias_table": torch.zeros(48, 2)}, "bias table's length"),
+        ({"qkv": torch.zeros(1, 4, 4, 50)}, "do not divide"),
+        ({"out": torch.zeros(1, 4, 5, 16)}, "another shape"),
+        ({"out": torch.zeros(1, 4, 4, 15)}, "another number of channels"),
+        ({"pad_value": torch.zeros(47)}, "pad_value must be"),
+        ({"qkv": torch.zeros(4, 4, 48)}, "must be"),
+        ({"isa": "mmx"}, "this CPU has"),
+    ],
+)
+def test_the_extension_checks_what_it_is_given(changes, message):
+    arguments = {
+        "qkv": torch.zeros(1, 4, 4, 48),
+        "bias_table": torch.zeros(49, 2),
+        "pad_value": None,
+        "out": torch.zeros(1, 4, 4, 16),
+        "window": 4,
+        "shift": 0,
+        "scale": 1.0,
+        "mask_value": 0.0,
+        "threads": 1,
+    } | changes
+    arrays = {k: v.numpy() if torch.is_tensor(v) else v for k, v in arguments.items()}
+    with pytest.raises(ValueError, match=message):
+        _C.window_attention(**arrays)

@@ -1,0 +1,52 @@
+#include "attention/window_attention.hpp"
+
+#include <limits>
+
+#include "cpu/thread_pool.hpp"
+
+namespace lic_fast::attention {
+namespace {
+
+Shared share(const Problem& problem) {
+  const std::size_t w = problem.window, tokens = w * w;
+  const std::size_t padded = (tokens + Shared::kPad - 1) / Shared::kPad * Shared::kPad;
+  Shared shared{problem, tokens, padded, {}, {}};
+  shared.bias.assign(problem.heads * tokens * padded, -std::numeric_limits<float>::infinity());
+  for (std::size_t head = 0; head < problem.heads; ++head) {
+    for (std::size_t i = 0; i < tokens; ++i) {
+      for (std::size_t j = 0; j < tokens; ++j) {
+        const std::size_t row = i / w + w - 1 - j / w, column = i % w + w - 1 - j % w;
+        shared.bias[(head * tokens + i) * padded + j] =
+            problem.bias_table[(row * (2 * w - 1) + column) * problem.heads + head];
+      }
+    }
+  }
+  if (problem.pad_value == nullptr) shared.no_pad.assign(3 * problem.heads * problem.head_size, 0);
+  return shared;
+}
+
+BandKernel kernel(cpu::Isa isa) {
+  switch (isa) {
+#ifdef LIC_FAST_X86
+    case cpu::Isa::kAvx512:
+      return avx512_band();
+    case cpu::Isa::kAvx2:
+      return avx2_band();
+#endif
+    default:
+      return scalar_band();
+  }
+}
+
+}  // namespace
+
+void window_attention(const Problem& problem, cpu::Isa isa, unsigned threads) {
+  const Shared shared = share(problem);
+  const BandKernel compute = kernel(isa);
+  const std::size_t bands = (problem.height + problem.window - 1) / problem.window;
+  cpu::ThreadPool::instance().run(problem.batch * bands, threads, [&](std::size_t task) {
+    compute(shared, task / bands, task % bands);
+  });
+}
+
+}  // namespace lic_fast::attention

@@ -1,0 +1,56 @@
+// Shifted-window multi-head self-attention of float32 feature maps, without any window tensor.
+//
+// lic_fast/ops/window_attention.py has the definition. Here shift, partition, padding and their
+// inverses are addresses: a window's tokens are read where they lie in (B, H, W, 3C), and its
+// results are written where they belong in (B, H, W, C).
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cpu/isa.hpp"
+
+namespace lic_fast::attention {
+
+/// What the operator's arguments say. The arrays are the caller's.
+struct Problem {
+  std::size_t batch, height, width;  // of the feature map, in tokens
+  std::size_t heads, head_size;
+  std::size_t window, shift;  // tokens
+  float scale;                // of the products of queries and keys
+  float mask_value;           // added where only the shift made neighbours
+  const float* qkv;           // (batch, height, width, 3, heads, head_size)
+  const float* pad_value;     // (3, heads, head_size): what fills up to whole windows; may be null
+  const float* bias_table;    // ((2 window - 1)^2, heads)
+  float* out;                 // (batch, height, width, heads, head_size)
+};
+
+/// The largest window that is taken.
+inline constexpr std::size_t kMaxWindow = 16;
+
+/// Computes `out`.
+void window_attention(const Problem& problem, cpu::Isa isa, unsigned threads);
+
+/// Of a problem: what all its windows share. Made once for each call.
+struct Shared {
+  const Problem& problem;
+  std::size_t tokens;         // of a window
+  std::size_t padded_tokens;  // to a multiple of kPad
+  std::vector<float> bias;    // (heads, tokens, padded_tokens), -inf in the padding
+  std::vector<float> no_pad;  // zeros, where there is no pad_value
+
+  static constexpr std::size_t kPad = 16;  // the longest vector
+};
+
+/// Computes one row of windows of one image.
+using BandKernel = void (*)(const Shared& shared, std::size_t image, std::size_t band);
+
+BandKernel scalar_band();
+#ifdef LIC_FAST_X86
+BandKernel avx2_band();
+BandKernel avx512_band();
+#endif
+
+}  // namespace lic_fast::attention
