@@ -154,9 +154,9 @@ class CdfTables {
   static constexpr std::uint32_t kBucketMask = (1u << kShiftPosition) - 1;
 
  private:
-  // A row has the fewest buckets that leave at most one slot in kFewCrowded in a crowded one: that
-  // is where larger tables cost more in cache misses than they save. (Measured:
-  // benchmarks/results/rans.md.)
+  // A row has the fewest buckets that leave at most one slot in kFewCrowded in a crowded one:
+  // beyond that, larger tables cost more in cache misses than they save.
+  // (benchmarks/results/rans-analysis.md has figures.)
   static constexpr unsigned kMinBucketBits = 8;
   static constexpr unsigned kMaxBucketBits = 12;
   static constexpr std::size_t kFewCrowded = 256;
