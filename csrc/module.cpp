@@ -4,6 +4,7 @@
 
 #include "ans/bindings.hpp"
 #include "attention/bindings.hpp"
+#include "cpu/bindings.hpp"
 #include "latents/bindings.hpp"
 #include "rans/bindings.hpp"
 
@@ -11,6 +12,7 @@ PYBIND11_MODULE(_C, module) {
   module.doc() = "The compiled parts of lic_fast; use them through lic_fast.ans and lic_fast.rans.";
   lic_fast::ans::bind(module);
   lic_fast::attention::bind(module);
+  lic_fast::cpu::bind(module);
   lic_fast::latents::bind(module);
   lic_fast::rans::bind(module);
 }

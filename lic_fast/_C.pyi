@@ -208,10 +208,10 @@ def dequantize(
     isa: str | None = None,
 ) -> None: ...
 def window_attention(
-    qkv: _Float32,
+    qkv: _Float32 | npt.NDArray[np.uint16],
     bias_table: _Float32,
     pad_value: _Float32 | None,
-    out: _Float32,
+    out: _Float32 | npt.NDArray[np.uint16],
     window: int,
     shift: int,
     scale: float,
@@ -219,3 +219,6 @@ def window_attention(
     threads: int,
     isa: str | None = None,
 ) -> None: ...
+def set_malloc_thresholds(map_from: int, keep: int) -> bool: ...
+def release_freed_memory() -> None: ...
+def digest(array: npt.NDArray[Any]) -> int: ...

@@ -17,6 +17,12 @@ struct Band {
       rows.resize(shared.tokens);
       outs.resize(shared.tokens);
       regions.resize(shared.padded_tokens);
+      if (shared.problem.bfloat16) {
+        const std::size_t channels = shared.problem.heads * size;
+        wide_rows.resize(shared.tokens * 3 * channels);
+        wide_outs.resize(shared.tokens * channels);
+        narrow_outs.resize(shared.tokens);
+      }
     }
     std::size_t padded_size;            // head_size, to a multiple of the vector's width
     std::vector<float> keys;            // (head_size, padded_tokens): transposed
@@ -26,6 +32,9 @@ struct Band {
     std::vector<const float*> rows;     // of each token: its query, key and value
     std::vector<float*> outs;           // of each token: its result; null in the padding
     std::vector<std::int32_t> regions;  // tokens of unequal regions met only through the shift
+    // Of bfloat16 maps: the tokens and their results as float, and where the results belong.
+    std::vector<float> wide_rows, wide_outs;
+    std::vector<std::uint16_t*> narrow_outs;
   };
 
   // Queries that are computed together, so that a key or value is loaded once for all of them.
@@ -43,11 +52,12 @@ struct Band {
           attend(shared, scratch, head, i, std::min(kQueries, shared.tokens - i), masked);
         }
       }
+      if (p.bfloat16) narrow(scratch, p.heads * p.head_size);
     }
   }
 
   /// Finds a window's tokens; whether the shift brought strangers together in it.
-  static bool locate(const Shared& shared, Scratch& scratch, std::size_t image, std::size_t band,
+  LIC_FAST_TARGET static bool locate(const Shared& shared, Scratch& scratch, std::size_t image, std::size_t band,
                      std::size_t column) {
     const Problem& p = shared.problem;
     const std::size_t w = p.window, channels = p.heads * p.head_size;
@@ -61,12 +71,46 @@ struct Band {
       const std::size_t x = (column * w + inner_column + p.shift) % (columns * w);
       const std::size_t token = (image * p.height + y) * p.width + x;
       const bool inside = y < p.height && x < p.width;
-      scratch.rows[i] = inside ? p.qkv + token * 3 * channels : padding;
-      scratch.outs[i] = inside ? p.out + token * channels : nullptr;
+      scratch.rows[i] = padding;
+      scratch.outs[i] = nullptr;
+      if (inside && p.bfloat16) {
+        float* const wide = scratch.wide_rows.data() + i * 3 * channels;
+        widen(static_cast<const std::uint16_t*>(p.qkv) + token * 3 * channels, 3 * channels, wide);
+        scratch.rows[i] = wide;
+        scratch.outs[i] = scratch.wide_outs.data() + i * channels;
+        scratch.narrow_outs[i] = static_cast<std::uint16_t*>(p.out) + token * channels;
+      } else if (inside) {
+        scratch.rows[i] = static_cast<const float*>(p.qkv) + token * 3 * channels;
+        scratch.outs[i] = static_cast<float*>(p.out) + token * channels;
+      }
       scratch.regions[i] = 2 * (last_row && inner_row >= w - p.shift) +
                            1 * (last_column && inner_column >= w - p.shift);
     }
     return last_row || last_column;
+  }
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static void widen(const std::uint16_t* from, std::size_t count,
+                                                    float* to) {
+    for (std::size_t e = 0; e < count; ++e) {
+      const std::uint32_t bits = static_cast<std::uint32_t>(from[e]) << 16;
+      std::memcpy(to + e, &bits, sizeof(bits));
+    }
+  }
+
+  /// Writes a window's results as bfloat16, rounded to the nearest, ties to even.
+  LIC_FAST_TARGET static void narrow(const Scratch& scratch, std::size_t channels) {
+    for (std::size_t i = 0; i < scratch.outs.size(); ++i) {
+      const float* const from = scratch.outs[i];
+      if (from == nullptr) continue;
+      std::uint16_t* const to = scratch.narrow_outs[i];
+      for (std::size_t e = 0; e < channels; ++e) {
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, from + e, sizeof(bits));
+        const std::uint32_t rounded = bits + 0x7FFF + ((bits >> 16) & 1);
+        const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
+        to[e] = static_cast<std::uint16_t>((nan ? bits | 0x400000 : rounded) >> 16);
+      }
+    }
   }
 
   /// Copies a head's keys, transposed, and values to where vectors can take them.

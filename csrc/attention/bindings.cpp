@@ -7,9 +7,11 @@
 #include <pybind11/stl.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "attention/window_attention.hpp"
 #include "cpu/isa.hpp"
@@ -18,14 +20,17 @@ namespace lic_fast::attention {
 namespace {
 
 namespace py = pybind11;
-using Array = py::array_t<float, py::array::c_style>;
+template <class T>
+using Dense = py::array_t<T, py::array::c_style>;
+using Array = Dense<float>;
 
 void check(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(message);
 }
 
-void compute(const Array& qkv, const Array& bias_table, const std::optional<Array>& pad_value,
-             Array& out, std::size_t window, std::size_t shift, float scale, float mask_value,
+template <class T>
+void compute(const Dense<T>& qkv, const Array& bias_table, const std::optional<Array>& pad_value,
+             Dense<T>& out, std::size_t window, std::size_t shift, float scale, float mask_value,
              unsigned threads, const std::optional<std::string>& isa) {
   check(qkv.ndim() == 4 && out.ndim() == 4 && bias_table.ndim() == 2,
         "qkv must be (B, H, W, 3 C), out (B, H, W, C) and bias_table (positions, heads)");
@@ -50,6 +55,7 @@ void compute(const Array& qkv, const Array& bias_table, const std::optional<Arra
   check(size(out.shape(3)) * 3 == channels, "out has another number of channels");
   check(!pad_value || (pad_value->ndim() == 1 && size(pad_value->shape(0)) == channels),
         "pad_value must be (3 C,)");
+  problem.bfloat16 = std::is_same_v<T, std::uint16_t>;
   problem.qkv = qkv.data();
   problem.bias_table = bias_table.data();
   problem.pad_value = pad_value ? pad_value->data() : nullptr;
@@ -59,14 +65,21 @@ void compute(const Array& qkv, const Array& bias_table, const std::optional<Arra
   window_attention(problem, chosen, threads);
 }
 
-}  // namespace
-
-void bind(py::module_& module) {
-  module.def("window_attention", &compute, py::arg("qkv").noconvert(),
+template <class T>
+void bind_element(py::module_& module) {
+  module.def("window_attention", &compute<T>, py::arg("qkv").noconvert(),
              py::arg("bias_table").noconvert(), py::arg("pad_value").noconvert(),
              py::arg("out").noconvert(), py::arg("window"), py::arg("shift"), py::arg("scale"),
              py::arg("mask_value"), py::arg("threads"), py::arg("isa") = py::none(),
-             "Shifted-window attention of float32 arrays; see lic_fast.ops.window_attention.");
+             "Shifted-window attention of float32 arrays, or of bfloat16 as uint16; see "
+             "lic_fast.ops.window_attention.");
+}
+
+}  // namespace
+
+void bind(py::module_& module) {
+  bind_element<float>(module);
+  bind_element<std::uint16_t>(module);
 }
 
 }  // namespace lic_fast::attention

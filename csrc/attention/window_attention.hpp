@@ -1,4 +1,5 @@
-// Shifted-window multi-head self-attention of float32 feature maps, without any window tensor.
+// Shifted-window multi-head self-attention of float32 or bfloat16 feature maps, without any window
+// tensor. Arithmetic is float32 for both.
 //
 // lic_fast/ops/window_attention.py has the definition. Here shift, partition, padding and their
 // inverses are addresses: a window's tokens are read where they lie in (B, H, W, 3C), and its
@@ -21,10 +22,11 @@ struct Problem {
   std::size_t window, shift;  // tokens
   float scale;                // of the products of queries and keys
   float mask_value;           // added where only the shift made neighbours
-  const float* qkv;           // (batch, height, width, 3, heads, head_size)
+  bool bfloat16;              // whether qkv and out are std::uint16_t, or else float
+  const void* qkv;            // (batch, height, width, 3, heads, head_size)
   const float* pad_value;     // (3, heads, head_size): what fills up to whole windows; may be null
   const float* bias_table;    // ((2 window - 1)^2, heads)
-  float* out;                 // (batch, height, width, heads, head_size)
+  void* out;                  // (batch, height, width, heads, head_size)
 };
 
 /// The largest window that is taken.

@@ -121,21 +121,20 @@ class SliceEncoder:
 
     Args:
         y: (1, M, H, W).
-        num_slices: Number of slices that M divides into.
         scale_table: (n,) ascending scales of the CDFs.
 
     Raises:
         LatentError: In a call, if a symbol is not finite or beyond 2^29.
     """
 
-    def __init__(self, y: Tensor, num_slices: int, scale_table: Tensor) -> None:
-        self._slices = y.chunk(num_slices, 1)
+    def __init__(self, y: Tensor, scale_table: Tensor) -> None:
+        self._y = y
         self._scale_table = scale_table
         self.message: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def __call__(self, i: int, mean: Tensor, scale: Tensor) -> Tensor:
-        """Symbols + mean of slice i."""
-        quantized = quantize(self._slices[i], mean, scale, self._scale_table)
+    def __call__(self, channels: slice, mean: Tensor, scale: Tensor) -> Tensor:
+        """Symbols + mean of these channels of y."""
+        quantized = quantize(self._y[:, channels], mean, scale, self._scale_table)
         self.message.append((quantized.symbols.cpu().numpy(), quantized.indexes.cpu().numpy()))
         return quantized.y_hat
 
@@ -160,8 +159,8 @@ class SliceDecoder:
         self._scale_table = scale_table
         self.symbols: list[np.ndarray] = []
 
-    def __call__(self, i: int, mean: Tensor, scale: Tensor) -> Tensor:
-        """Symbols + mean of slice i."""
+    def __call__(self, channels: slice, mean: Tensor, scale: Tensor) -> Tensor:
+        """Symbols + mean of these channels of y."""
         indexes = scale_index(scale, self._scale_table).cpu().numpy()
         symbols = self._reader.decode(indexes)
         self.symbols.append(symbols)

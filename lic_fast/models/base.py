@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from compressai.entropy_models import EntropyBottleneck, EntropyModel, GaussianConditional
@@ -13,7 +13,7 @@ from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from lic_fast.ans import CdfTables
-from lic_fast.entropy import LatentStreams, SliceLatents, SliceNetworks, run_slices
+from lic_fast.entropy import LatentStreams, Quantizer, SliceLatents, SliceNetworks, run_slices
 from lic_fast.entropy.coding import (
     SliceDecoder,
     SliceEncoder,
@@ -23,11 +23,15 @@ from lic_fast.entropy.coding import (
     open_stream,
 )
 from lic_fast.errors import ChecksumError, LatentError
+from lic_fast.models.fingerprint import fingerprint
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
-from lic_fast.ops import current_backend, round_ste, to_symbols
+from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
 from lic_fast.stream_layout import StreamLayout
 
-__all__ = ["SliceCompressionModel"]
+__all__ = ["Precision", "SliceCompressionModel"]
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""A floating-point type, by its name in torch."""
 
 
 class SliceCompressionModel(CompressionModel):
@@ -46,6 +50,8 @@ class SliceCompressionModel(CompressionModel):
         arguments: The constructor's keywords, enough to build the model again.
     """
 
+    _precision: Precision = "float32"
+
     architecture: ClassVar[str]
     portable: ClassVar[bool] = False
     z_downsampling: ClassVar[int] = 64
@@ -62,10 +68,24 @@ class SliceCompressionModel(CompressionModel):
     max_support_slices: int
     arguments: dict[str, Any]
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._tables: dict[str, tuple[tuple[Any, ...], CdfTables]] = {}
-        self._fingerprint: tuple[list[int], bytes] | None = None
+    @property
+    def precision(self) -> Precision:
+        """Floating-point type of the transforms: "float32", "bfloat16" or "float16".
+
+        Weights stay float32 and are converted once. The entropy path stays
+        float32, and so do training and whatever else needs gradients. The
+        choice is no part of the state dict or the fingerprint, and a stream
+        decodes at any precision: only the reconstruction's last bits change.
+        """
+        return self._precision
+
+    @precision.setter
+    def precision(self, name: Precision) -> None:
+        if name not in get_args(Precision):
+            raise ValueError(
+                f"precision must be one of {', '.join(get_args(Precision))}, not {name!r}"
+            )
+        self._precision = name
 
     # What a model defines.
 
@@ -100,9 +120,23 @@ class SliceCompressionModel(CompressionModel):
             max_support_slices=self.max_support_slices,
         )
 
+    def _transformed(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """The transform of x in the memory layout and type in which it runs fastest.
+
+        With channels last, oneDNN's convolutions need not reorder what they read and write, and
+        a map of tokens (B, H, W, C) is the same memory as the map (B, C, H, W) of a convolution.
+        Only where no gradient follows: the gradient of such a convolution's weights corrupts
+        memory in torch 2.14.1 (TCM of few channels).
+        """
+        if torch.is_grad_enabled():
+            return transform(x)
+        if x.device.type == "cpu" and current_backend() == "auto":
+            x = x.contiguous(memory_format=torch.channels_last)
+        return transform(x.to(getattr(torch, self.precision))).to(x.dtype)
+
     # The entropy path.
 
-    def _latents(self, z_hat: Tensor, quantize: Any) -> SliceLatents:
+    def _latents(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
         return run_slices(
             self.slice_networks(), self.h_mean_s(z_hat), self.h_scale_s(z_hat), quantize
         )
@@ -128,22 +162,21 @@ class SliceCompressionModel(CompressionModel):
             ValueError: The input has another form.
         """
         self._check_input(x)
-        y = self.analysis(_for_transform(x))
+        y = self._transformed(self.analysis, x)
         z = self.h_a(y)
         _, z_likelihoods = self.entropy_bottleneck(z)
         medians = self._medians()
         z_hat = round_ste(z - medians) + medians
         if self.training:
-            latents = self._latents(z_hat, _rounder(y, self.num_slices))
+            latents = self._latents(z_hat, _rounder(y))
         else:
             images = [
-                self._latents(_image(z_hat, i), _rounder(_image(y, i), self.num_slices))
-                for i in range(len(x))
+                self._latents(_image(z_hat, i), _rounder(_image(y, i))) for i in range(len(x))
             ]
             latents = SliceLatents(*(torch.cat(parts) for parts in zip(*images, strict=True)))
         _, y_likelihoods = self.gaussian_conditional(y, latents.scales, latents.means)
         return {
-            "x_hat": self.synthesis(_for_transform(latents.y_hat)).contiguous(),
+            "x_hat": self._transformed(self.synthesis, latents.y_hat).contiguous(),
             "likelihoods": {"y": y_likelihoods, "z": z_likelihoods},
         }
 
@@ -164,16 +197,18 @@ class SliceCompressionModel(CompressionModel):
         """
         layout = StreamLayout.of(layout)
         self._check_input(x)
+        with _memory(x.device):
+            return self._encode(x, layout)
+
+    def _encode(self, x: Tensor, layout: StreamLayout) -> LatentStreams:
         z_tables, y_tables = self.cdf_tables()
         medians = self._medians()
-        y = self.analysis(_for_transform(x))
+        y = self._transformed(self.analysis, x)
         z_symbols = (self.h_a(y) - medians).round()
         y_messages, z_messages, checksums = [], [], []
         for i in range(len(x)):
             symbols = to_symbols(z_symbols[i]).numpy()
-            encoder = SliceEncoder(
-                _image(y, i), self.num_slices, self.gaussian_conditional.scale_table
-            )
+            encoder = SliceEncoder(_image(y, i), self.gaussian_conditional.scale_table)
             self._latents(_image(z_symbols, i) + medians, encoder)
             y_messages.append(encoder.message)
             z_messages.append(hyperlatent_message(symbols))
@@ -203,6 +238,10 @@ class SliceCompressionModel(CompressionModel):
             ValueError: The streams have another form, or the tables are missing.
         """
         self._check_streams(streams)
+        with _memory(self._medians().device):
+            return self._decode(streams)
+
+    def _decode(self, streams: LatentStreams) -> Tensor:
         z_tables, y_tables = self.cdf_tables()
         medians = self._medians()
         z_shape = (self.entropy_bottleneck.channels, *streams.shape)
@@ -221,7 +260,7 @@ class SliceCompressionModel(CompressionModel):
                         f"image {i}: the decoded symbols have checksum {actual:#010x}, those "
                         f"encoded had {streams.checksums[i]:#010x}"
                     )
-        x_hat = self.synthesis(_for_transform(torch.cat(y_hat)))
+        x_hat = self._transformed(self.synthesis, torch.cat(y_hat))
         # Before the clamp, which would turn infinity into white.
         if not bool(x_hat.isfinite().all()):
             raise LatentError(
@@ -339,42 +378,18 @@ class SliceCompressionModel(CompressionModel):
             raise ValueError(
                 f"{name} has no CDF tables: call update() once after loading or training"
             )
-        # The key holds the buffers themselves, so that no address can be reused.
-        key = tuple((buffer, _version(buffer)) for buffer in buffers)
-        known = self._tables.get(name)
-        if known is not None and all(
-            old is new and old_version == new_version
-            for (old, old_version), (new, new_version) in zip(known[0], key, strict=True)
-        ):
-            return known[1]
-        tables = CdfTables(*(buffer.detach().cpu().numpy() for buffer in buffers))
-        self._tables[name] = (key, tables)
-        return tables
+        return prepared(
+            "tables",
+            buffers,
+            lambda: CdfTables(*(buffer.detach().cpu().numpy() for buffer in buffers)),
+        )
 
     def fingerprint(self) -> bytes:
         """Eight bytes that tell models apart whose weights or CDF tables differ.
 
-        The start of the SHA-256 over every entry of the state dict in order of
-        its name: name, type and shape as text, values as little-endian float32
-        or int32 (int64 for index tables).
+        See :func:`lic_fast.models.fingerprint.fingerprint`.
         """
-        entries = sorted(self.state_dict().items())
-        key = _sums_of_bits([entry for _, entry in entries])
-        if self._fingerprint is None or self._fingerprint[0] != key:
-            digest = hashlib.sha256()
-            for name, entry in entries:
-                dtype = str(entry.dtype).removeprefix("torch.")
-                digest.update(f"{name} {dtype} {tuple(entry.shape)}".encode())
-                values = entry.detach().cpu().contiguous()
-                values = values.float() if values.is_floating_point() else values
-                array = values.numpy()
-                digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
-            self._fingerprint = (key, digest.digest()[:8])
-        return self._fingerprint[1]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves out what is prepared on demand, so that models can be copied and pickled."""
-        return {**self.__dict__, "_tables": {}, "_fingerprint": None}
+        return fingerprint(self)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -419,18 +434,11 @@ class SliceCompressionModel(CompressionModel):
         return build_from_state_dict(cls, state_dict)
 
 
-def _for_transform(x: Tensor) -> Tensor:
-    """The input of a transform, in the memory layout in which it runs fastest.
-
-    With channels last, oneDNN's convolutions need not reorder what they read and write, and a
-    map of tokens (B, H, W, C) is the same memory as the map (B, C, H, W) of a convolution. Only
-    where no gradient follows: the gradient of such a convolution's weights corrupts memory in
-    torch 2.14.1 (TCM of few channels).
-    """
-    fast = x.device.type == "cpu" and current_backend() == "auto" and not torch.is_grad_enabled()
-    if fast:
-        return x.contiguous(memory_format=torch.channels_last)
-    return x
+def _memory(device: torch.device) -> AbstractContextManager[None]:
+    """Reuse of memory for what runs on the CPU's fast path."""
+    if device.type == "cpu" and current_backend() == "auto":
+        return reused_memory()
+    return nullcontext()
 
 
 def _image(batch: Tensor, i: int) -> Tensor:
@@ -442,29 +450,8 @@ def _image(batch: Tensor, i: int) -> Tensor:
     return batch[i : i + 1].clone(memory_format=torch.contiguous_format)
 
 
-def _rounder(y: Tensor, num_slices: int) -> Any:
-    slices = y.chunk(num_slices, 1)
-
-    def quantize(i: int, mean: Tensor, scale: Tensor) -> Tensor:
-        return round_ste(slices[i] - mean) + mean
+def _rounder(y: Tensor) -> Quantizer:
+    def quantize(channels: slice, mean: Tensor, scale: Tensor) -> Tensor:
+        return round_ste(y[:, channels] - mean) + mean
 
     return quantize
-
-
-def _sums_of_bits(tensors: Sequence[Tensor]) -> list[int]:
-    """A sum of each tensor's bits as integers: much quicker than a digest.
-
-    Version counters would be quicker still, but do not see what is written
-    through ``.data``, as weight averaging does.
-    """
-    integers = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    sums = []
-    for tensor in tensors:
-        bits = tensor.detach().contiguous().view(integers[tensor.element_size()])
-        sums.append(bits.sum(dtype=torch.int64))
-    return torch.stack(sums).tolist()
-
-
-def _version(tensor: Tensor) -> int:
-    # Tensors made in inference mode have no version counter, and cannot change.
-    return 0 if tensor.is_inference() else tensor._version

@@ -7,11 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from compressai.layers import conv1x1, conv3x3, subpel_conv3x3
-from compressai.models.utils import conv
 from torch import Tensor, nn
 
 from lic_fast import ops
+from lic_fast.models.modules import Linear, Sequential, conv, conv1x1, conv3x3, subpel_conv3x3
 
 __all__ = [
     "WindowAttention",
@@ -68,12 +67,12 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         # Of no use here, but an entry of the published state dicts.
         self.register_buffer("relative_position_index", ops.relative_position_index(window_size))
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C)."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C), added to `residual` if there is one."""
         attended = ops.window_attention(
             self.qkv(x),
             self.relative_position_bias_table,
@@ -83,23 +82,26 @@ class WindowAttention(nn.Module):
             scale=self.qk_scale,
             dropout=self.attn_drop if self.training else 0.0,
         )
-        return self.proj_drop(self.proj(attended))
+        if self.proj_drop.training and self.proj_drop.p > 0:
+            out = self.proj_drop(self.proj(attended))
+            return out if residual is None else residual + out
+        return self.proj(attended, residual=residual)
 
 
-def _with_gelu(layers: Sequence[nn.Module]) -> nn.Sequential:
+def _with_gelu(layers: Sequence[nn.Module]) -> Sequential:
     """The layers with a GELU between each two."""
     between = [part for layer in layers for part in (layer, nn.GELU())]
-    return nn.Sequential(*between[:-1])
+    return Sequential(*between[:-1])
 
 
-def hyper_analysis(in_channels: int, channels: Sequence[int]) -> nn.Sequential:
+def hyper_analysis(in_channels: int, channels: Sequence[int]) -> Sequential:
     """h_a of STF and WACNN: five 3x3 convolutions, stride 2 at the third and the fifth."""
     pairs = pairwise([in_channels, *channels])
     strides = (1, 1, 2, 1, 2)
     return _with_gelu([conv3x3(a, b, s) for (a, b), s in zip(pairs, strides, strict=True)])
 
 
-def hyper_synthesis(in_channels: int, channels: Sequence[int]) -> nn.Sequential:
+def hyper_synthesis(in_channels: int, channels: Sequence[int]) -> Sequential:
     """h_mean_s and h_scale_s of STF and WACNN: sub-pixel steps at the second and the fourth."""
     pairs = pairwise([in_channels, *channels])
     return _with_gelu(
@@ -110,7 +112,7 @@ def hyper_synthesis(in_channels: int, channels: Sequence[int]) -> nn.Sequential:
     )
 
 
-def slice_network(in_channels: int, channels: Sequence[int], out_channels: int) -> nn.Sequential:
+def slice_network(in_channels: int, channels: Sequence[int], out_channels: int) -> Sequential:
     """3x3 convolutions with GELU between: the mean, scale or LRP network of a slice."""
     widths = [in_channels, *channels, out_channels]
     return _with_gelu([conv(a, b, kernel_size=3, stride=1) for a, b in pairwise(widths)])
@@ -174,7 +176,7 @@ class ResidualUnit(nn.Module):
     def __init__(self, channels: int, activation: type[nn.Module]) -> None:
         super().__init__()
         half = channels // 2
-        self.conv = nn.Sequential(
+        self.conv = Sequential(
             conv1x1(channels, half),
             activation(),
             conv3x3(half, half),
@@ -185,7 +187,7 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        return self.activation(self.conv(x) + x)
+        return self.conv(x, residual=x, last=self.activation)
 
 
 def residual_units(channels: int, activation: type[nn.Module]) -> list[nn.Module]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
+from lic_fast import ops
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.layers import (
     WindowAttention,
@@ -30,6 +31,15 @@ from lic_fast.models.layers import (
     slice_network_arguments,
     slice_networks,
 )
+from lic_fast.models.modules import (
+    Conv2d,
+    LayerNorm,
+    Linear,
+    pixels_first,
+    shuffled,
+    subpixel_conv,
+)
+from lic_fast.ops.dispatch import fast_on_cpu
 
 __all__ = ["SymmetricalTransFormer"]
 
@@ -87,7 +97,7 @@ class SymmetricalTransFormer(SliceCompressionModel):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.2,
-        norm_layer: Callable[[int], nn.Module] = nn.LayerNorm,
+        norm_layer: Callable[[int], nn.Module] = LayerNorm,
         patch_norm: bool = True,
         frozen_stages: int = -1,
         use_checkpoint: bool = False,
@@ -173,10 +183,10 @@ class SymmetricalTransFormer(SliceCompressionModel):
         self.num_features = dims
         self.layers = all_stages(depths, dims, num_heads, PatchMerging)
         self.syn_layers = all_stages(depths[::-1], dims[::-1], num_heads[::-1], PatchSplit)
-        self.end_conv = nn.Sequential(
-            nn.Conv2d(embed_dim, embed_dim * patch_size**2, kernel_size=5, padding=2),
+        self.end_conv = EndConv(
+            Conv2d(embed_dim, embed_dim * patch_size**2, kernel_size=5, padding=2),
             nn.PixelShuffle(patch_size),
-            nn.Conv2d(embed_dim, in_chans, kernel_size=3, padding=1),
+            Conv2d(embed_dim, in_chans, kernel_size=3, padding=1),
         )
 
         self.h_a = hyper_analysis(M, hyper_channels)
@@ -213,14 +223,14 @@ class SymmetricalTransFormer(SliceCompressionModel):
         x = self.pos_drop(self.patch_embed(x))
         for layer in self.layers:
             x = layer(x)
-        return x.permute(0, 3, 1, 2).contiguous()
+        return x.permute(0, 3, 1, 2)
 
     def synthesis(self, y_hat: Tensor) -> Tensor:
         """g_s: transformer stages and the final convolutions."""
         x = y_hat.permute(0, 2, 3, 1).contiguous()
         for layer in self.syn_layers:
             x = layer(x)
-        return self.end_conv(x.permute(0, 3, 1, 2).contiguous())
+        return self.end_conv(x.permute(0, 3, 1, 2))
 
     @classmethod
     def arguments_from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -265,7 +275,7 @@ class PatchEmbed(nn.Module):
         norm_layer: Callable[[int], nn.Module] | None,
     ) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(in_chans, dim, kernel_size=patch_size, stride=patch_size)
+        self.proj = Conv2d(in_chans, dim, kernel_size=patch_size, stride=patch_size)
         self.norm = None if norm_layer is None else norm_layer(dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -341,8 +351,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        x = x + self.drop_path(self.attn(self.norm1(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        if self.training:
+            x = x + self.drop_path(self.attn(self.norm1(x)))
+            return x + self.drop_path(self.mlp(self.norm2(x)))
+        x = self.attn(self.norm1(x), residual=x)
+        if not isinstance(self.norm2, nn.LayerNorm):
+            return x + self.mlp(self.norm2(x))
+        return self.mlp.behind(self.norm2, x)
 
 
 class Mlp(nn.Module):
@@ -350,13 +365,26 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int, drop: float) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
-        return self.drop(self.fc2(self.drop(F.gelu(self.fc1(x)))))
+        return self.drop(self.fc2(self.drop(self.fc1(x, "gelu"))))
+
+    def behind(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
+        """The sum of x and this of the normalised x, without dropout."""
+        return ops.feed_forward(
+            x,
+            norm.weight,
+            norm.bias,
+            self.fc1.weight,
+            self.fc1.bias,
+            self.fc2.weight,
+            self.fc2.bias,
+            eps=norm.eps,
+        )
 
 
 class PatchMerging(nn.Module):
@@ -365,12 +393,15 @@ class PatchMerging(nn.Module):
     def __init__(self, dim: int, norm_layer: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.norm = norm_layer(4 * dim)
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.reduction = Linear(4 * dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        corners = [x[:, r::2, c::2] for c in (0, 1) for r in (0, 1)]
-        return self.reduction(self.norm(torch.cat(corners, -1)))
+        batch, height, width, channels = x.shape
+        corners = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+        # (0, 0), (1, 0), (0, 1), (1, 1)
+        corners = corners.permute(0, 1, 3, 4, 2, 5).flatten(3)
+        return self.reduction(self.norm(corners))
 
 
 class PatchSplit(nn.Module):
@@ -379,9 +410,21 @@ class PatchSplit(nn.Module):
     def __init__(self, dim: int, norm_layer: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.norm = norm_layer(dim)
-        self.reduction = nn.Linear(dim, 2 * dim, bias=False)
+        self.reduction = Linear(dim, 2 * dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
+        weight = self.reduction.weight
+        if fast_on_cpu(x, weight):
+            weight = ops.prepared("split", [weight], lambda: pixels_first(weight.detach(), 2))
+            return shuffled(ops.linear(self.norm(x), weight), 2)
         x = self.reduction(self.norm(x)).permute(0, 3, 1, 2)
         return F.pixel_shuffle(x, 2).permute(0, 2, 3, 1).contiguous()
+
+
+class EndConv(nn.Sequential):
+    """The last convolutions of g_s, the first of them sub-pixel, under the published names."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to pixels (B, 3, p * H, p * W)."""
+        return self[2](subpixel_conv(x, self[0], self[1]))

@@ -13,14 +13,6 @@ from typing import Any
 
 import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
-from compressai.layers import (
-    ResidualBlock,
-    ResidualBlockUpsample,
-    ResidualBlockWithStride,
-    conv1x1,
-    conv3x3,
-    subpel_conv3x3,
-)
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -32,6 +24,18 @@ from lic_fast.models.layers import (
     slice_network_arguments,
     slice_networks,
     support_channels,
+)
+from lic_fast.models.modules import (
+    LayerNorm,
+    Linear,
+    ResidualBlock,
+    ResidualBlockUpsample,
+    ResidualBlockWithStride,
+    Sequential,
+    added,
+    conv1x1,
+    conv3x3,
+    subpel_conv3x3,
 )
 
 __all__ = ["TCM"]
@@ -127,7 +131,7 @@ class TCM(SliceCompressionModel):
                 for j in range(depth)
             ]
 
-        self.g_a = nn.Sequential(
+        self.g_a = Sequential(
             ResidualBlockWithStride(3, 2 * N, 2),
             *stage(0),
             ResidualBlockWithStride(2 * N, 2 * N, 2),
@@ -136,7 +140,7 @@ class TCM(SliceCompressionModel):
             *stage(2),
             conv3x3(2 * N, M, stride=2),
         )
-        self.g_s = nn.Sequential(
+        self.g_s = Sequential(
             ResidualBlockUpsample(M, 2 * N, 2),
             *stage(3),
             ResidualBlockUpsample(2 * N, 2 * N, 2),
@@ -145,14 +149,14 @@ class TCM(SliceCompressionModel):
             *stage(5),
             subpel_conv3x3(2 * N, 3, 2),
         )
-        self.h_a = nn.Sequential(
+        self.h_a = Sequential(
             ResidualBlockWithStride(M, 2 * N, 2),
             *hyper_stage(config[0]),
             conv3x3(2 * N, hyper_channels, stride=2),
         )
 
         def hyper_synthesis() -> nn.Sequential:
-            return nn.Sequential(
+            return Sequential(
                 ResidualBlockUpsample(hyper_channels, 2 * N, 2),
                 *hyper_stage(config[3]),
                 subpel_conv3x3(2 * N, M, 2),
@@ -170,7 +174,7 @@ class TCM(SliceCompressionModel):
 
         def attention() -> nn.ModuleList:
             return nn.ModuleList(
-                nn.Sequential(SWAtten(width, attention_channels, attention_head_dim, window_size))
+                Sequential(SWAtten(width, attention_channels, attention_head_dim, window_size))
                 for width in widths
             )
 
@@ -245,14 +249,14 @@ class WMSA(nn.Module):
             raise ValueError(f"{dim} channels do not divide into heads of {head_dim}")
         self.window_size = window_size
         self.shift = window_size // 2 if shifted else 0
-        self.embedding_layer = nn.Linear(dim, 3 * dim)
+        self.embedding_layer = Linear(dim, 3 * dim)
         side = 2 * window_size - 1
         self.relative_position_params = nn.Parameter(torch.zeros(dim // head_dim, side, side))
         nn.init.trunc_normal_(self.relative_position_params, std=0.02)
-        self.linear = nn.Linear(dim, dim)
+        self.linear = Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C)."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C), added to `residual` if there is one."""
         attended = ops.window_attention(
             self.embedding_layer(x),
             self.relative_position_params.flatten(1).T,
@@ -260,7 +264,7 @@ class WMSA(nn.Module):
             shift=self.shift,
             mask_value=float("-inf"),
         )
-        return self.linear(attended)
+        return self.linear(attended, residual=residual)
 
 
 class Block(nn.Module):
@@ -270,16 +274,30 @@ class Block(nn.Module):
         self, dim: int, head_dim: int, window_size: int, drop_path: float = 0.0, *, shifted: bool
     ) -> None:
         super().__init__()
-        self.ln1 = nn.LayerNorm(dim)
+        self.ln1 = LayerNorm(dim)
         self.msa = WMSA(dim, head_dim, window_size, shifted)
         self.drop_path = StochasticDepth(drop_path, "row")
-        self.ln2 = nn.LayerNorm(dim)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.ln2 = LayerNorm(dim)
+        self.mlp = Sequential(Linear(dim, 4 * dim), nn.GELU(), Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        x = x + self.drop_path(self.msa(self.ln1(x)))
-        return x + self.drop_path(self.mlp(self.ln2(x)))
+        if self.training:
+            x = x + self.drop_path(self.msa(self.ln1(x)))
+            return x + self.drop_path(self.mlp(self.ln2(x)))
+        x = self.msa(self.ln1(x), residual=x)
+        first: Any = self.mlp[0]
+        second: Any = self.mlp[2]
+        return ops.feed_forward(
+            x,
+            self.ln2.weight,
+            self.ln2.bias,
+            first.weight,
+            first.bias,
+            second.weight,
+            second.bias,
+            eps=self.ln2.eps,
+        )
 
 
 class ConvTransBlock(nn.Module):
@@ -307,9 +325,9 @@ class ConvTransBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 2C, H, W) to (B, 2C, H, W)."""
         conv, trans = self.conv1_1(x).chunk(2, 1)
-        conv = self.conv_block(conv) + conv
+        conv = added(self.conv_block(conv), conv)
         trans = self.trans_block(trans.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return x + self.conv1_2(torch.cat([conv, trans], 1))
+        return self.conv1_2(torch.cat([conv, trans], 1), residual=x)
 
 
 class SWAtten(nn.Module):
@@ -330,8 +348,8 @@ class SWAtten(nn.Module):
 
     def __init__(self, channels: int, inner_channels: int, head_dim: int, window_size: int) -> None:
         super().__init__()
-        self.conv_a = nn.Sequential(*residual_units(inner_channels, nn.ReLU))
-        self.conv_b = nn.Sequential(
+        self.conv_a = Sequential(*residual_units(inner_channels, nn.ReLU))
+        self.conv_b = Sequential(
             *residual_units(inner_channels, nn.ReLU), conv1x1(inner_channels, inner_channels)
         )
         self.non_local_block = SwinBlock(inner_channels, head_dim, window_size)

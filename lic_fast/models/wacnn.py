@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
-from compressai.layers import GDN, conv1x1
-from compressai.models.utils import conv, deconv
 from torch import Tensor, nn
 
 from lic_fast.models.base import SliceCompressionModel
@@ -27,6 +25,7 @@ from lic_fast.models.layers import (
     slice_network_arguments,
     slice_networks,
 )
+from lic_fast.models.modules import GDN, Sequential, conv, conv1x1, deconv
 
 __all__ = ["WACNN", "WindowAttentionModule"]
 
@@ -83,7 +82,7 @@ class WACNN(SliceCompressionModel):
         self.window_size = tuple(window_size)
         fine, coarse = window_size
 
-        self.g_a = nn.Sequential(
+        self.g_a = Sequential(
             conv(3, N),
             GDN(N),
             conv(N, N),
@@ -94,7 +93,7 @@ class WACNN(SliceCompressionModel):
             conv(N, M),
             WindowAttentionModule(M, coarse, num_heads),
         )
-        self.g_s = nn.Sequential(
+        self.g_s = Sequential(
             WindowAttentionModule(M, coarse, num_heads),
             deconv(M, N),
             GDN(N, inverse=True),
@@ -160,8 +159,8 @@ class WindowAttentionModule(nn.Module):
 
     def __init__(self, dim: int, window_size: int, num_heads: int) -> None:
         super().__init__()
-        self.conv_a = nn.Sequential(*residual_units(dim, nn.GELU))
-        self.conv_b = nn.Sequential(
+        self.conv_a = Sequential(*residual_units(dim, nn.GELU))
+        self.conv_b = Sequential(
             ResidualWindowAttention(dim, window_size, num_heads),
             *residual_units(dim, nn.GELU),
             conv1x1(dim, dim),
@@ -181,4 +180,5 @@ class ResidualWindowAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        return x + self.attn(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        tokens = x.permute(0, 2, 3, 1)
+        return self.attn(tokens, residual=tokens).permute(0, 3, 1, 2)

@@ -1,6 +1,12 @@
 """Operators, one per file: the plain PyTorch definition that every fast path is held to."""
 
 from lic_fast.ops.backend import Backend, backend, current_backend
+from lic_fast.ops.conv2d import conv2d, conv_transpose2d
+from lic_fast.ops.feed_forward import feed_forward
+from lic_fast.ops.gdn import gdn
+from lic_fast.ops.linear import linear
+from lic_fast.ops.memory import release_memory, reused_memory
+from lic_fast.ops.prepared import prepared
 from lic_fast.ops.quantize import (
     QuantizedLatents,
     dequantize,
@@ -15,10 +21,18 @@ __all__ = [
     "Backend",
     "QuantizedLatents",
     "backend",
+    "conv2d",
+    "conv_transpose2d",
     "current_backend",
     "dequantize",
+    "feed_forward",
+    "gdn",
+    "linear",
+    "prepared",
     "quantize",
     "relative_position_index",
+    "release_memory",
+    "reused_memory",
     "round_ste",
     "scale_index",
     "to_symbols",

@@ -9,7 +9,7 @@ only the cyclic shift brought into one window (Liu et al., "Swin Transformer",
 ICCV 2021, equation 4 and section 3.2). The linear maps before and after it are
 not part of the operator.
 
-On the CPU, float32 goes to ``csrc/attention``, where shift, partition, mask and
+On the CPU, float32 and bfloat16 go to ``csrc/attention``, where shift, partition, mask and
 padding are addresses and no window tensor exists; everything else goes to the
 definition, :func:`reference`.
 """
@@ -61,9 +61,9 @@ def window_attention(
     """Attention inside the windows of a feature map, with a cyclic shift if asked.
 
     Args:
-        qkv: (B, H, W, 3*C): query, key and value of each token, each as the
+        qkv: (B, H, W, 3*C), floating point: query, key and value of each token, each as the
             run of its heads.
-        bias_table: ((2w-1)^2, heads) relative position bias, see
+        bias_table: ((2w-1)^2, heads), of qkv's type or float32: relative position bias, see
             :func:`relative_position_index`.
         window_size: Side w of the square windows.
         shift: Tokens by which the windows are shifted, 0 <= shift < w.
@@ -109,7 +109,8 @@ def window_attention(
 def _fusible(qkv: Tensor, bias_table: Tensor, window_size: int) -> bool:
     return (
         qkv.device.type == "cpu"
-        and qkv.dtype == bias_table.dtype == torch.float32
+        and qkv.dtype in (torch.float32, torch.bfloat16)
+        and bias_table.dtype == torch.float32
         and window_size <= _LARGEST_FUSED_WINDOW
     )
 
@@ -126,10 +127,10 @@ def _fused(
 ) -> Tensor:
     out = qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
     _C.window_attention(
-        qkv.detach().contiguous().numpy(),
-        bias_table.detach().contiguous().numpy(),
-        None if pad_value is None else pad_value.detach().contiguous().numpy(),
-        out.numpy(),
+        _array(qkv),
+        _array(bias_table),
+        None if pad_value is None else _array(pad_value.float()),
+        _array(out),
         window_size,
         shift,
         scale,
@@ -137,6 +138,12 @@ def _fused(
         torch.get_num_threads(),
     )
     return out
+
+
+def _array(tensor: Tensor) -> Any:
+    tensor = tensor.detach().contiguous()
+    # NumPy has no bfloat16: its bits.
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 @_fused.register_fake
@@ -187,6 +194,7 @@ def reference(
 ) -> Tensor:
     """The definition of :func:`window_attention`, whose arguments it takes, in plain PyTorch."""
     batch, height, width, channels = qkv.shape
+    bias_table = bias_table.to(qkv.dtype)
     heads = bias_table.shape[1]
     tokens = window_size * window_size
     bottom, right = -height % window_size, -width % window_size

@@ -9,6 +9,7 @@ from compressai.entropy_models import GaussianConditional
 from compressai.models.base import get_scale_table
 from torch import nn
 
+from lic_fast import backend
 from lic_fast.ans import CdfTables
 from lic_fast.entropy import SliceNetworks, run_slices, symbols_checksum
 from lic_fast.entropy.coding import (
@@ -19,6 +20,7 @@ from lic_fast.entropy.coding import (
     hyperlatent_message,
     open_stream,
 )
+from lic_fast.entropy.merged_slices import may_merge
 from lic_fast.errors import LatentError, StreamError
 from lic_fast.models.layers import slice_networks
 from lic_fast.stream_layout import StreamLayout
@@ -48,7 +50,7 @@ def test_support_is_the_first_slices(limit, widths):
     assert [net[0].in_channels for net in nets.mean] == widths
     assert [net[0].in_channels for net in nets.lrp] == [width + 2 for width in widths]
     hyper = torch.randn(1, 6, 3, 5)
-    out = run_slices(nets, hyper, hyper, lambda i, mean, scale: torch.full_like(mean, i))
+    out = run_slices(nets, hyper, hyper, lambda i, mean, scale: mean)
     assert out.y_hat.shape == out.means.shape == out.scales.shape == (1, 8, 3, 5)
 
 
@@ -58,12 +60,13 @@ def test_slices_follow_the_equations():
     slices = y.chunk(4, 1)
     seen = []
 
-    def quantize(i, mean, scale):
-        seen.append(i)
-        return (slices[i] - mean).round() + mean
+    def quantize(channels, mean, scale):
+        seen.append(channels)
+        return (y[:, channels] - mean).round() + mean
 
-    out = run_slices(nets, means, scales, quantize)
-    assert seen == [0, 1, 2, 3]
+    with backend("reference"):
+        out = run_slices(nets, means, scales, quantize)
+    assert seen == [slice(0, 2), slice(2, 8)]
     y_hat = out.y_hat.chunk(4, 1)
     support = []
     for i in range(4):
@@ -78,13 +81,72 @@ def test_slices_follow_the_equations():
         support = [y_hat[0]]
 
 
+@pytest.mark.parametrize(
+    ("limit", "steps"),
+    [(0, [4]), (1, [1, 3]), (2, [1, 1, 2]), (3, [1] * 4), (4, [1] * 4), (-1, [1] * 4)],
+)
+def test_slices_of_the_same_support_are_one_step(limit, steps):
+    found = networks(limit).steps()
+    assert [len(step) for step in found] == steps
+    assert [i for step in found for i in step] == [0, 1, 2, 3]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("limit", [0, 1, 2, -1])
+@pytest.mark.parametrize("bias", [True, False])
+def test_merged_networks_are_the_networks(limit, bias):
+    nets = networks(limit)
+    if not bias:
+        for kind in (nets.mean, nets.scale, nets.lrp):
+            for network in kind:
+                network[0].bias = network[2].bias = None
+    means, scales, y = (torch.randn(2, c, 3, 5) for c in (6, 6, 8))
+
+    def quantize(channels, mean, scale):
+        # Smooth, so that rounding cannot turn a last bit into a symbol.
+        return 0.5 * y[:, channels] + mean + 0.1 * scale
+
+    assert may_merge(nets, means)
+    merged = run_slices(nets, means, scales, quantize)
+    with backend("reference"):
+        assert not may_merge(nets, means)
+        plain = run_slices(nets, means, scales, quantize)
+    for actual, expected in zip(merged, plain, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    # A changed weight is seen, also through .data.
+    nets.lrp[3][2].weight.data *= 2
+    nets.mean[0][0].weight *= 1.5
+    merged = run_slices(nets, means, scales, quantize)
+    with backend("reference"):
+        changed = run_slices(nets, means, scales, quantize)
+    assert not torch.equal(changed.y_hat[:, 6:], plain.y_hat[:, 6:])
+    for actual, expected in zip(merged, changed, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_other_networks_are_not_merged():
+    latents = torch.zeros(1, 6, 3, 5)
+    assert not may_merge(networks(1), latents)  # a gradient may be asked for
+    with torch.no_grad():
+        assert may_merge(networks(1), latents)
+        for change in (
+            lambda nets: nets.mean[1].append(nn.ReLU()),
+            lambda nets: nets.scale[0].__setitem__(1, nn.ReLU()),
+            lambda nets: nets.lrp[2].__setitem__(0, nn.Conv2d(12, 5, 5, padding=2)),
+            lambda nets: nets.mean[3][0].register_forward_hook(lambda *_: None),
+        ):
+            nets = networks(1)
+            change(nets)
+            assert not may_merge(nets, latents)
+
+
 def test_attention_stands_before_the_networks_and_lrp_sees_it():
     nets = networks(1)
     double = [nn.Identity()] * 3 + [type("Double", (nn.Module,), {"forward": lambda s, x: 2 * x})()]
     with_attention = SliceNetworks(nets.mean, nets.scale, nets.lrp, 1, double, double)
     hyper = torch.randn(1, 6, 3, 5)
-    plain = run_slices(nets, hyper, hyper, lambda i, mean, scale: mean)
-    other = run_slices(with_attention, hyper, hyper, lambda i, mean, scale: mean)
+    plain = run_slices(nets, hyper, hyper, lambda channels, mean, scale: mean)
+    other = run_slices(with_attention, hyper, hyper, lambda channels, mean, scale: mean)
     assert torch.equal(plain.y_hat[:, :6], other.y_hat[:, :6])
     assert not torch.equal(plain.scales[:, 6:], other.scales[:, 6:])
     mean_support = 2 * torch.cat([hyper, other.y_hat[:, :2]], 1)
@@ -99,9 +161,9 @@ def test_encoder_and_decoder_agree(gaussian, layout):
     scale_table, tables = gaussian
     nets = networks(2)
     means, scales, y = (torch.randn(1, c, 3, 5) * 30 for c in (6, 6, 8))
-    encoder = SliceEncoder(y, 4, scale_table)
+    encoder = SliceEncoder(y, scale_table)
     sent = run_slices(nets, means, scales, encoder)
-    assert len(encoder.message) == 4
+    assert len(encoder.message) == 3
     (string,) = encode_messages([encoder.message], tables, layout)
     reader = open_stream(string, tables, layout)
     decoder = SliceDecoder(reader, scale_table)
@@ -138,10 +200,10 @@ def test_latents_that_no_stream_holds_are_refused(gaussian, value):
     y = torch.zeros(1, 2, 3, 5)
     mean, scale = torch.zeros(1, 1, 3, 5), torch.ones(1, 1, 3, 5)
     y[0, 1, 2, 4] = value
-    encoder = SliceEncoder(y, 2, scale_table)
-    encoder(0, mean, scale)
+    encoder = SliceEncoder(y, scale_table)
+    encoder(slice(0, 1), mean, scale)
     with pytest.raises(LatentError, match="not finite"):
-        encoder(1, mean, scale)
+        encoder(slice(1, 2), mean, scale)
 
 
 @pytest.mark.parametrize("name", ["lanes", "LANES", "CompressAI"])

@@ -315,3 +315,29 @@ def test_the_extension_checks_what_it_is_given(changes, message):
     arrays = {k: v.numpy() if torch.is_tensor(v) else v for k, v in arguments.items()}
     with pytest.raises(ValueError, match=message):
         _C.window_attention(**arrays)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("window", "shift", "size"), [(4, 2, 16), (8, 4, 24), (8, 0, 8), (2, 1, 3)]
+)
+def test_bfloat16_is_the_float32_result_rounded(window, shift, size, isa):
+    torch.manual_seed(0)
+    heads, height, width = 2, 9, 11
+    qkv = torch.randn(2, height, width, 3 * heads * size).bfloat16()
+    qkv[0, 3, 4] = 1e38  # overflows on the way, as in float32
+    table = torch.randn((2 * window - 1) ** 2, heads)
+    pad = torch.randn(3 * heads * size)
+
+    def attend(qkv, out, bits):
+        out.fill_(float("nan"))
+        _C.window_attention(
+            bits(qkv), table.numpy(), pad.numpy(), bits(out), window, shift, 0.5, -100.0, 2, isa
+        )
+        return out
+
+    shape = (2, height, width, heads * size)
+    wide = attend(qkv.float(), torch.empty(shape), torch.Tensor.numpy)
+    narrow = attend(qkv, torch.empty(shape).bfloat16(), lambda t: t.view(torch.uint16).numpy())
+    assert torch.equal(narrow.nan_to_num(7.0), wide.bfloat16().nan_to_num(7.0))
+    assert wide.isnan().any()

@@ -1,0 +1,65 @@
+// What the operators need of the process's memory: reuse of freed blocks, and a digest.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+namespace lic_fast::cpu {
+
+/// Sets from which size on malloc asks the system for each block, and how much freed memory at
+/// the top of the heap it keeps. A feature map fresh from the system costs a page fault for each
+/// 4 KiB, which takes longer than the convolution that fills it. False where malloc is not glibc's.
+inline bool set_malloc_thresholds(int map_from, int keep) {
+#if defined(__GLIBC__)
+  return mallopt(M_MMAP_THRESHOLD, map_from) == 1 && mallopt(M_TRIM_THRESHOLD, keep) == 1;
+#else
+  static_cast<void>(map_from);
+  static_cast<void>(keep);
+  return false;
+#endif
+}
+
+/// Gives freed memory back to the system.
+inline void release_freed_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
+/// Tells contents apart that differ, at the speed of memory: four chains of 64-bit multiplications,
+/// each of which is a bijection of its state for a given word and of the word for a given state.
+/// Any change of a single word changes the result.
+inline std::uint64_t digest(const unsigned char* data, std::size_t bytes) {
+  constexpr std::uint64_t kFactor = 0x9E3779B97F4A7C15ULL;
+  constexpr std::size_t kChains = 4;
+  std::uint64_t states[kChains] = {1, 2, 3, 4};
+  const auto word_at = [data](std::size_t offset, std::size_t size) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, data + offset, size);
+    return word;
+  };
+  std::size_t offset = 0;
+  for (; offset + kChains * 8 <= bytes; offset += kChains * 8) {
+    for (std::size_t i = 0; i < kChains; ++i) {
+      states[i] = (states[i] ^ word_at(offset + 8 * i, 8)) * kFactor;
+    }
+  }
+  for (std::size_t i = 0; offset < bytes; i = (i + 1) % kChains) {
+    const std::size_t size = bytes - offset < 8 ? bytes - offset : 8;
+    states[i] = (states[i] ^ word_at(offset, size)) * kFactor;
+    offset += size;
+  }
+  std::uint64_t result = bytes;
+  for (const std::uint64_t state : states) {
+    result = (result ^ (state >> 29) ^ state) * kFactor;
+  }
+  return result;
+}
+
+}  // namespace lic_fast::cpu

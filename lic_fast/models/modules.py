@@ -1,0 +1,291 @@
+"""The modules that models are made of, on the operators of :mod:`lic_fast.ops`.
+
+They are torch's and CompressAI's modules, with their parameters and state-dict
+names; only ``forward`` goes to an operator that has a fast path.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from compressai.layers import GDN as CompressaiGDN
+from torch import Tensor, nn
+
+from lic_fast import ops
+from lic_fast.ops.dispatch import fast_on_cpu, needs_gradient
+from lic_fast.ops.onednn import Activation, Pair
+from lic_fast.ops.prepared import present
+
+__all__ = [
+    "GDN",
+    "Conv2d",
+    "ConvTranspose2d",
+    "LayerNorm",
+    "Linear",
+    "ResidualBlock",
+    "ResidualBlockUpsample",
+    "ResidualBlockWithStride",
+    "Sequential",
+    "SubpixelConv",
+    "added",
+    "conv",
+    "conv1x1",
+    "conv3x3",
+    "deconv",
+    "pixels_first",
+    "shuffled",
+    "subpel_conv3x3",
+    "subpixel_conv",
+]
+
+
+class Linear(nn.Linear):
+    """:class:`torch.nn.Linear` by :func:`lic_fast.ops.linear`."""
+
+    def forward(
+        self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None
+    ) -> Tensor:
+        """(..., N) to (..., M)."""
+        return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
+
+
+class LayerNorm(nn.LayerNorm):
+    """:class:`torch.nn.LayerNorm` whose parameters take the type of the input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C) to (..., C)."""
+        weight, bias = (None if p is None else p.to(x.dtype) for p in (self.weight, self.bias))
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+
+class Conv2d(nn.Conv2d):
+    """:class:`torch.nn.Conv2d`, zero-padded and not dilated, by :func:`lic_fast.ops.conv2d`."""
+
+    def forward(
+        self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None
+    ) -> Tensor:
+        """(B, N, H, W) to (B, M, H', W')."""
+        return ops.conv2d(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=cast(Pair, self.padding),
+            groups=self.groups,
+            activation=activation,
+            residual=residual,
+        )
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """:class:`torch.nn.ConvTranspose2d`, not dilated, by :func:`lic_fast.ops.conv_transpose2d`."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, N, H, W) to (B, M, H', W')."""
+        return ops.conv_transpose2d(
+            x,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=cast(Pair, self.padding),
+            output_padding=self.output_padding,
+        )
+
+
+class GDN(CompressaiGDN):
+    """CompressAI's generalised divisive normalisation by :func:`lic_fast.ops.gdn`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W)."""
+        if needs_gradient(self.beta, self.gamma) or torch.compiler.is_compiling():
+            beta, gamma = self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)
+        else:
+            beta, gamma = ops.prepared(
+                "gdn",
+                [self.beta, self.gamma],
+                lambda: (self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)),
+            )
+        return ops.gdn(x, gamma, beta, inverse=self.inverse)
+
+
+class Sequential(nn.Sequential):
+    """:class:`torch.nn.Sequential` that fuses a convolution with the activation behind it."""
+
+    def forward(
+        self, x: Tensor, residual: Tensor | None = None, last: nn.Module | None = None
+    ) -> Tensor:
+        """Runs the layers.
+
+        Args:
+            x: The first layer's input.
+            residual: Added to the last layer's output, which must then be a
+                :class:`Conv2d`.
+            last: An activation behind that.
+        """
+        layers = [*self, *([] if last is None else [last])]
+        final = len(self) - 1
+        i = 0
+        while i < len(layers):
+            layer = layers[i]
+            skip = residual if i == final else None
+            following = activation_of(layers[i + 1]) if i + 1 < len(layers) else None
+            fusible = not _has_hooks(layer)
+            if fusible and isinstance(layer, Conv2d):
+                x = layer(x, following or "none", skip)
+            elif fusible and isinstance(layer, SubpixelConv) and skip is None:
+                x = layer(x, following or "none")
+            else:
+                x = layer(x) if skip is None else layer(x) + skip
+                following = None
+            i += 1 if following is None else 2
+        return x
+
+
+def activation_of(module: nn.Module) -> Activation | None:
+    """The name under which an operator fuses this activation, None if it does not."""
+    if _has_hooks(module):
+        return None
+    if type(module) is nn.GELU and module.approximate == "none":
+        return "gelu"
+    if type(module) is nn.ReLU:
+        return "relu"
+    if type(module) is nn.LeakyReLU and module.negative_slope == 0.01:
+        return "leaky_relu"
+    return None
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+class SubpixelConv(Sequential):
+    """A convolution to r x r times the channels, which become r x r pixels.
+
+    Shi et al., "Real-Time Single Image and Video Super-Resolution Using an
+    Efficient Sub-Pixel Convolutional Neural Network", CVPR 2016, section 3.2.
+    """
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, activation: Activation = "none"
+    ) -> Tensor:
+        """(B, N, H, W) to (B, M, r * H, r * W), behind the activation."""
+        return subpixel_conv(x, self[0], self[1], activation)
+
+
+def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "none") -> Tensor:
+    """A :class:`Conv2d`, the activation and a :class:`torch.nn.PixelShuffle`."""
+    if not fast_on_cpu(x, conv.weight) or _has_hooks(conv) or _has_hooks(shuffle):
+        return shuffle(conv(x, activation))
+    r = shuffle.upscale_factor
+    weight: Any
+    weight, bias = ops.prepared(
+        ("sub-pixel", r),
+        present(conv.weight, conv.bias),
+        lambda: tuple(
+            None if p is None else pixels_first(p.detach(), r) for p in (conv.weight, conv.bias)
+        ),
+    )
+    out = ops.conv2d(
+        x, weight, bias, stride=conv.stride, padding=conv.padding, activation=activation
+    )
+    return shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
+
+
+def pixels_first(parameter: Tensor, r: int) -> Tensor:
+    """Output channels (M, r, r), as ``pixel_shuffle`` reads them, to (r, r, M).
+
+    Then the channels of a pixel lie side by side and are moved as one run.
+    """
+    parts = parameter.unflatten(0, (-1, r, r))
+    return parts.movedim(0, 2).flatten(0, 2).contiguous()
+
+
+def shuffled(x: Tensor, r: int) -> Tensor:
+    """(B, H, W, r * r * C) in the order of :func:`pixels_first` to (B, r * H, r * W, C)."""
+    batch, height, width, channels = x.shape
+    x = x.reshape(batch, height, width, r, r, channels // (r * r))
+    return x.transpose(2, 3).reshape(batch, height * r, width * r, -1)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, each behind it a leaky ReLU, and a skip: CompressAI's block."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.skip = None if in_channels == out_channels else conv1x1(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, H, W) to (B, M, H, W)."""
+        out = self.conv2(self.conv1(x, "leaky_relu"), "leaky_relu")
+        return added(out, x if self.skip is None else self.skip(x))
+
+
+class ResidualBlockWithStride(nn.Module):
+    """Two 3x3 convolutions, the first with a stride, GDN and a skip: CompressAI's block."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, out_channels, stride=stride)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.gdn = GDN(out_channels)
+        same = stride == 1 and in_channels == out_channels
+        self.skip = None if same else conv1x1(in_channels, out_channels, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, H, W) to (B, M, H / stride, W / stride)."""
+        out = self.gdn(self.conv2(self.conv1(x, "leaky_relu")))
+        return added(out, x) if self.skip is None else self.skip(x, residual=out)
+
+
+class ResidualBlockUpsample(nn.Module):
+    """A sub-pixel convolution, a 3x3 convolution, inverse GDN and a skip: CompressAI's block."""
+
+    def __init__(self, in_channels: int, out_channels: int, upsample: int = 2) -> None:
+        super().__init__()
+        self.subpel_conv = subpel_conv3x3(in_channels, out_channels, upsample)
+        self.conv = conv3x3(out_channels, out_channels)
+        self.igdn = GDN(out_channels, inverse=True)
+        self.upsample = subpel_conv3x3(in_channels, out_channels, upsample)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, H, W) to (B, M, upsample * H, upsample * W)."""
+        out = self.igdn(self.conv(self.subpel_conv(x, "leaky_relu")))
+        return added(out, self.upsample(x))
+
+
+def added(x: Tensor, y: Tensor) -> Tensor:
+    """The sum, written over `x`, which nobody else may hold, where no gradient is asked for."""
+    return x + y if torch.is_grad_enabled() or torch.compiler.is_compiling() else x.add_(y)
+
+
+def conv(in_channels: int, out_channels: int, kernel_size: int = 5, stride: int = 2) -> Conv2d:
+    """A convolution padded by half its size."""
+    return Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2)
+
+
+def deconv(
+    in_channels: int, out_channels: int, kernel_size: int = 5, stride: int = 2
+) -> ConvTranspose2d:
+    """Its transpose, to `stride` times as many rows and columns."""
+    return ConvTranspose2d(
+        in_channels, out_channels, kernel_size, stride, kernel_size // 2, stride - 1
+    )
+
+
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> Conv2d:
+    """A 1x1 convolution."""
+    return Conv2d(in_channels, out_channels, 1, stride)
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1) -> Conv2d:
+    """A 3x3 convolution padded by one."""
+    return Conv2d(in_channels, out_channels, 3, stride, 1)
+
+
+def subpel_conv3x3(in_channels: int, out_channels: int, r: int = 1) -> SubpixelConv:
+    """A 3x3 sub-pixel convolution."""
+    return SubpixelConv(Conv2d(in_channels, out_channels * r * r, 3, padding=1), nn.PixelShuffle(r))

@@ -1,0 +1,55 @@
+r"""Generalised divisive normalisation.
+
+.. math:: y_i = x_i \left(\beta_i + \sum_j \gamma_{ij} x_j^2\right)^{\mp 1/2}
+
+Ballé, Laparra and Simoncelli, "Density Modeling of Images Using a Generalized
+Normalization Transformation", ICLR 2016, equation 3 with the exponents of
+CompressAI; the inverse form has the exponent +1/2.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.linear import packed_linear
+from lic_fast.ops.tokens import as_tokens, chunks
+
+__all__ = ["gdn", "reference"]
+
+
+def gdn(x: Tensor, gamma: Tensor, beta: Tensor, *, inverse: bool = False) -> Tensor:
+    """Divides each channel by (inverse: multiplies it with) the norm of all at its place.
+
+    Args:
+        x: (B, C, H, W), float32, bfloat16 or float16; best with channels last.
+        gamma: (C, C), not negative, converted to the type of `x`.
+        beta: (C,), positive, converted to the type of `x`.
+        inverse: Whether to multiply.
+
+    Returns:
+        (B, C, H, W), of the type of `x`.
+    """
+    if fast_on_cpu(x, gamma, beta):
+        return _in_chunks(x, gamma, beta, inverse)
+    return reference(x, gamma, beta, inverse=inverse)
+
+
+def reference(x: Tensor, gamma: Tensor, beta: Tensor, *, inverse: bool = False) -> Tensor:
+    """The definition of :func:`gdn`."""
+    norm = F.conv2d(x**2, gamma.to(x.dtype)[:, :, None, None], beta.to(x.dtype))
+    return x * (torch.sqrt(norm) if inverse else torch.rsqrt(norm))
+
+
+def _in_chunks(x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool) -> Tensor:
+    """Some positions at a time, so that squares and norms stay in the cache."""
+    x = x.contiguous(memory_format=torch.channels_last)
+    out = torch.empty_like(x)
+    mix = packed_linear(gamma, beta, x.dtype)
+    for part, into in chunks(as_tokens(x), as_tokens(out), x.shape[1]):
+        norm = mix(part * part)
+        norm = norm.sqrt_() if inverse else norm.rsqrt_()
+        torch.mul(part, norm, out=into)
+    return out

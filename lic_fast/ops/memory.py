@@ -1,0 +1,62 @@
+"""Memory that is freed and used again, instead of returned and asked for again.
+
+glibc's malloc takes every block of 32 MiB and more from the system and gives it
+back when it is freed. A feature map of a photograph is larger, so that each of
+its pages is faulted in anew for each layer: on the machines measured, as long
+as the layers' arithmetic takes, or longer (``benchmarks/results/models.md``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lic_fast import _C
+
+__all__ = ["KEPT_MEBIBYTES", "release_memory", "reused_memory"]
+
+KEPT_MEBIBYTES = "LIC_FAST_KEPT_MEBIBYTES"
+"""Environment variable: how much freed memory may be kept, 1024 if unset, 0 for malloc's ways."""
+
+_MEBIBYTE = 1 << 20
+_LARGEST = (1 << 31) - 1
+# Where glibc's own adaptation of the threshold ends.
+_MALLOCS_OWN = 32 * _MEBIBYTE
+
+
+@contextmanager
+def reused_memory() -> Iterator[None]:
+    """Inside, large blocks come from memory that was freed before.
+
+    Afterwards malloc goes on as usual, but keeps up to a gibibyte
+    (:data:`KEPT_MEBIBYTES`) at the top of its heap until
+    :func:`release_memory`. Nothing changes where malloc is not glibc's.
+    """
+    kept = _kept_bytes()
+    if not kept:
+        yield
+        return
+    _C.set_malloc_thresholds(_LARGEST, kept)
+    try:
+        yield
+    finally:
+        _C.set_malloc_thresholds(_MALLOCS_OWN, kept)
+
+
+def release_memory() -> None:
+    """Gives the memory that is kept for the next picture back to the system."""
+    _C.release_freed_memory()
+
+
+def _kept_bytes() -> int:
+    text = os.environ.get(KEPT_MEBIBYTES, "1024")
+    try:
+        mebibytes = int(text)
+    except ValueError:
+        raise ValueError(
+            f"{KEPT_MEBIBYTES} must be a whole number of mebibytes, not {text!r}"
+        ) from None
+    if mebibytes < 0:
+        raise ValueError(f"{KEPT_MEBIBYTES} must not be negative, as {mebibytes} is")
+    return min(mebibytes * _MEBIBYTE, _LARGEST)

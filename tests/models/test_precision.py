@@ -1,0 +1,48 @@
+"""Transforms in other floating-point types; the entropy path stays as it is."""
+
+import pytest
+import torch
+
+from lic_fast import backend
+from tests.models.tiny import CLASSES, pictures, tiny
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("model", CLASSES)
+@torch.no_grad()
+def test_other_precisions_give_almost_the_same_picture(model, precision, name):
+    net, x = tiny(model), pictures(model)
+    with backend(name):
+        streams = net.encode(x)
+        expected = net.decode(streams)
+        net.precision = precision
+        # Any precision decodes any stream.
+        out = net.decode(streams)
+        assert out.dtype == torch.float32
+        # bfloat16 has 8 bits of mantissa; tens of layers add up.
+        assert 0 < (out - expected).abs().max() < 0.06
+        own = net.encode(x)
+        torch.testing.assert_close(net(x)["x_hat"].clamp(0, 1), net.decode(own))
+        net.precision = "float32"
+        assert torch.equal(net.decode(streams), expected)
+
+
+def test_precision_is_checked_and_belongs_to_no_state():
+    net = tiny(CLASSES[0])
+    before = net.fingerprint()
+    names = set(net.state_dict())
+    assert net.precision == "float32"
+    with pytest.raises(ValueError, match="float32, bfloat16, float16, not 'int8'"):
+        net.precision = "int8"
+    net.precision = "bfloat16"
+    assert net.fingerprint() == before
+    assert set(net.state_dict()) == names
+
+
+def test_training_stays_in_float32():
+    net, x = tiny(CLASSES[1]).train(), pictures(CLASSES[1])
+    net.precision = "bfloat16"
+    out = net(x)
+    out["x_hat"].mean().backward()
+    assert net.g_a[0].weight.grad.dtype == torch.float32

@@ -1,0 +1,237 @@
+"""Linear maps, convolutions and GDN on oneDNN against float64, and what may not change them."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lic_fast import backend, ops
+from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.gdn import reference as gdn_reference
+from lic_fast.ops.linear import activated
+
+ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
+# Relative to the largest result: a hundred roundings of a sum of some hundred terms; in bfloat16,
+# with 8 bits of mantissa, one of each operand and of the result.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2.0**-6}
+every_dtype = pytest.mark.parametrize("dtype", TOLERANCE)
+
+
+def check(actual, expected, dtype):
+    assert actual.dtype == dtype
+    assert actual.shape == expected.shape
+    limit = TOLERANCE[dtype] * max(1.0, expected.abs().max().item())
+    assert (actual.double() - expected).abs().max().item() <= limit
+
+
+def random(*shape):
+    return torch.randn(shape, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+@every_dtype
+@settings(max_examples=20, deadline=None)
+@given(
+    tokens=st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    widths=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    activation=st.sampled_from(ACTIVATIONS),
+    bias=st.booleans(),
+    skip=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@torch.no_grad()
+def test_linear(name, dtype, tokens, widths, activation, bias, skip, seed):
+    torch.manual_seed(seed)
+    n, m = widths
+    x, weight = random(*tokens, n).to(dtype), random(m, n) / n**0.5
+    b = random(m) if bias else None
+    residual = random(*tokens, m).to(dtype) if skip else None
+    with backend(name):
+        out = ops.linear(x, weight, b, activation=activation, residual=residual)
+    expected = F.linear(x.double(), weight.double(), b.double() if bias else None)
+    expected = expected + residual.double() if skip else expected
+    check(out, activated(expected, activation), dtype)
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+@every_dtype
+@settings(max_examples=25, deadline=None)
+@given(
+    batch=st.integers(1, 2),
+    sides=st.tuples(st.integers(5, 12), st.integers(5, 12)),
+    widths=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    groups=st.integers(1, 3),
+    kernel=st.sampled_from([1, 3, 5]),
+    stride=st.sampled_from([1, 2]),
+    activation=st.sampled_from(ACTIVATIONS),
+    skip=st.booleans(),
+    channels_last=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@torch.no_grad()
+def test_conv2d(
+    name, dtype, batch, sides, widths, groups, kernel, stride, activation, skip, channels_last, seed
+):
+    torch.manual_seed(seed)
+    n, m = (groups * width for width in widths)
+    x = random(batch, n, *sides).to(dtype)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    weight, bias = (
+        random(m, n // groups, kernel, kernel) / (n // groups * kernel**2) ** 0.5,
+        random(m),
+    )
+    form = {"stride": (stride,) * 2, "padding": (kernel // 2,) * 2, "groups": groups}
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), **form)
+    residual = random(*expected.shape).to(dtype) if skip else None
+    with backend(name):
+        out = ops.conv2d(x, weight, bias, activation=activation, residual=residual, **form)
+    expected = expected + residual.double() if skip else expected
+    check(out, activated(expected, activation), dtype)
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+@every_dtype
+@pytest.mark.parametrize(("kernel", "stride"), [(5, 2), (3, 1), (3, 2)])
+@torch.no_grad()
+def test_conv_transpose2d(name, dtype, kernel, stride):
+    torch.manual_seed(0)
+    x, weight, bias = random(2, 7, 6, 5).to(dtype), random(7, 4, kernel, kernel) / 8, random(4)
+    form = {
+        "stride": (stride,) * 2,
+        "padding": (kernel // 2,) * 2,
+        "output_padding": (stride - 1,) * 2,
+    }
+    with backend(name):
+        out = ops.conv_transpose2d(x, weight, bias, **form)
+    expected = F.conv_transpose2d(x.double(), weight.double(), bias.double(), **form)
+    check(out, expected, dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("sides", [(3, 5), (70, 90)])
+@torch.no_grad()
+def test_gdn(dtype, inverse, sides):
+    torch.manual_seed(0)
+    x = random(2, 200, *sides).to(dtype)
+    gamma, beta = torch.rand(200, 200) / 100, torch.rand(200) + 0.5
+    out = ops.gdn(x, gamma, beta, inverse=inverse)
+    expected = gdn_reference(x.double(), gamma.double(), beta.double(), inverse=inverse)
+    check(out, expected, dtype)
+    with backend("reference"):
+        check(ops.gdn(x, gamma, beta, inverse=inverse), expected, dtype)
+
+
+def test_an_unknown_activation_is_named():
+    x = torch.zeros(1, 2)
+    with backend("reference"), pytest.raises(ValueError, match="not 'swish'"):
+        ops.linear(x, torch.zeros(2, 2), activation="swish")
+
+
+def test_a_gradient_takes_the_definition():
+    x, weight = torch.randn(3, 4), torch.randn(5, 4, requires_grad=True)
+    assert not fast_on_cpu(x, weight)
+    with torch.no_grad():
+        assert fast_on_cpu(x, weight)
+        with backend("reference"):
+            assert not fast_on_cpu(x, weight)
+    (grad,) = torch.autograd.grad(ops.linear(x, weight, activation="gelu").sum(), [weight])
+    (expected,) = torch.autograd.grad(F.gelu(x @ weight.T).sum(), [weight])
+    torch.testing.assert_close(grad, expected)
+    assert not fast_on_cpu(x.half(), weight.detach())
+
+
+# Prepared weights.
+
+
+CHANGES = {
+    "in place": lambda layer: layer.weight.detach().mul_(3),
+    "through .data": lambda layer: layer.weight.data.mul_(3),
+    "one element through .data": lambda layer: layer.weight.data[2, 3].add_(7),
+    "by new data": lambda layer: setattr(layer.weight, "data", torch.randn(5, 4)),
+    "a new parameter": lambda layer: setattr(
+        layer, "weight", torch.nn.Parameter(torch.randn(5, 4))
+    ),
+    "load_state_dict": lambda layer: layer.load_state_dict(torch.nn.Linear(4, 5).state_dict()),
+    "assigned state dict": lambda layer: layer.load_state_dict(
+        torch.nn.Linear(4, 5).state_dict(), assign=True
+    ),
+    "bias": lambda layer: layer.bias.data.add_(1),
+    "half and back": lambda layer: layer.half().float(),
+    "numpy": lambda layer: layer.weight.detach().numpy().__setitem__((0, 0), 9.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@torch.no_grad()
+def test_changed_weights_are_seen(change):
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(4, 5), torch.randn(6, 4)
+    before = ops.linear(x, layer.weight, layer.bias)
+    CHANGES[change](layer)
+    after = ops.linear(x, layer.weight, layer.bias)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, layer(x))
+
+
+@torch.no_grad()
+def test_prepared_values_live_as_long_as_their_weights_and_are_made_once():
+    weight, x, made = torch.randn(3, 4), torch.randn(2, 4), []
+
+    def build():
+        made.append(1)
+        return torch.zeros(1)
+
+    value = ops.prepared("key", [weight], build)
+    assert ops.prepared("key", [weight], build) is value
+    assert ops.prepared("other key", [weight], build) is not value
+    assert len(made) == 2
+    ops.linear(x, weight)
+    gone = weakref.ref(value)
+    del value, weight
+    gc.collect()
+    assert gone() is None
+
+
+@torch.no_grad()
+def test_copies_have_values_of_their_own():
+    layer, x = torch.nn.Linear(4, 5), torch.randn(6, 4)
+    ops.linear(x, layer.weight, layer.bias)
+    other = copy.deepcopy(layer)
+    other.weight.mul_(2)
+    torch.testing.assert_close(ops.linear(x, other.weight, other.bias), other(x))
+    torch.testing.assert_close(ops.linear(x, layer.weight, layer.bias), layer(x))
+
+
+@torch.inference_mode()
+def test_inference_tensors_are_followed_too():
+    weight, x = torch.randn(5, 4), torch.randn(6, 4)
+    ops.linear(x, weight)
+    weight.mul_(2)
+    torch.testing.assert_close(ops.linear(x, weight), x @ weight.T)
+
+
+# Memory.
+
+
+def test_the_memory_that_is_kept_is_a_setting(monkeypatch):
+    monkeypatch.setenv("LIC_FAST_KEPT_MEBIBYTES", "many")
+    with (
+        pytest.raises(ValueError, match=r"LIC_FAST_KEPT_MEBIBYTES .* not 'many'"),
+        ops.reused_memory(),
+    ):
+        pass
+    monkeypatch.setenv("LIC_FAST_KEPT_MEBIBYTES", "-1")
+    with pytest.raises(ValueError, match="must not be negative"), ops.reused_memory():
+        pass
+    for value in ("0", "64", "1000000"):
+        monkeypatch.setenv("LIC_FAST_KEPT_MEBIBYTES", value)
+        with ops.reused_memory():
+            torch.empty(50 << 20).fill_(1)
+    ops.release_memory()
