@@ -1,6 +1,9 @@
 """Operators, one per file: the plain PyTorch definition that every fast path is held to."""
 
+from lic_fast.ops.add_residual import add_residual
 from lic_fast.ops.backend import Backend, backend, current_backend
+from lic_fast.ops.conv3x3 import conv3x3
+from lic_fast.ops.feed_forward import feed_forward
 from lic_fast.ops.quantize import (
     QuantizedLatents,
     dequantize,
@@ -14,9 +17,12 @@ from lic_fast.ops.window_attention import relative_position_index, window_attent
 __all__ = [
     "Backend",
     "QuantizedLatents",
+    "add_residual",
     "backend",
+    "conv3x3",
     "current_backend",
     "dequantize",
+    "feed_forward",
     "quantize",
     "relative_position_index",
     "round_ste",
