@@ -164,7 +164,7 @@ class SliceCompressionModel(CompressionModel):
         self._check_input(x)
         y = self._transformed(self.analysis, x)
         z = self.h_a(y)
-        _, z_likelihoods = self.entropy_bottleneck(z)
+        z_likelihoods = _likelihoods(self.entropy_bottleneck, z)
         medians = self._medians()
         z_hat = round_ste(z - medians) + medians
         if self.training:
@@ -439,6 +439,22 @@ def _memory(device: torch.device) -> AbstractContextManager[None]:
     if device.type == "cpu" and current_backend() == "auto":
         return reused_memory()
     return nullcontext()
+
+
+def _likelihoods(bottleneck: EntropyBottleneck, z: Tensor) -> Tensor:
+    """What ``bottleneck(z)`` gives as likelihoods.
+
+    It permutes z by a tensor of axes, which torch.compile cannot trace.
+    """
+    values = z.transpose(0, 1)
+    mode = "noise" if bottleneck.training else "dequantize"
+    rounded = bottleneck.quantize(
+        values.reshape(len(values), 1, -1), mode, bottleneck._get_medians()
+    )
+    likelihoods, _, _ = bottleneck._likelihood(rounded)
+    if bottleneck.use_likelihood_bound:
+        likelihoods = bottleneck.likelihood_lower_bound(likelihoods)
+    return likelihoods.reshape(values.shape).transpose(0, 1).contiguous()
 
 
 def _image(batch: Tensor, i: int) -> Tensor:

@@ -1,7 +1,9 @@
 """Operators, one per file: the plain PyTorch definition that every fast path is held to."""
 
+from lic_fast.ops.add_residual import add_residual
 from lic_fast.ops.backend import Backend, backend, current_backend
 from lic_fast.ops.conv2d import conv2d, conv_transpose2d
+from lic_fast.ops.conv3x3 import conv3x3
 from lic_fast.ops.feed_forward import feed_forward
 from lic_fast.ops.gdn import gdn
 from lic_fast.ops.linear import linear
@@ -20,8 +22,10 @@ from lic_fast.ops.window_attention import relative_position_index, window_attent
 __all__ = [
     "Backend",
     "QuantizedLatents",
+    "add_residual",
     "backend",
     "conv2d",
+    "conv3x3",
     "conv_transpose2d",
     "current_backend",
     "dequantize",

@@ -1,19 +1,29 @@
-r"""The second half of a transformer block.
+r"""The two-layer perceptron of a transformer block, with its norm and its residual.
 
-.. math:: y = x + W_2\,\mathrm{GELU}(W_1\,\mathrm{LN}(x) + b_1) + b_2
+.. math:: out = x + W_2 \, \mathrm{gelu}(W_1 \mathrm{LayerNorm}(x) + b_1) + b_2
 
-Liu et al., "Swin Transformer", ICCV 2021, equation 3, with the norm first and
-the exact GELU, :math:`\mathrm{GELU}(t) = \tfrac t2 (1 + \mathrm{erf}(t/\sqrt2))`.
+(Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.3, with the
+norm in front and the exact GELU, as in Liu et al., "Swin Transformer", ICCV 2021,
+equation 3.)
+
+On CUDA devices ``kernels/feed_forward.py`` computes it without a hidden tensor in
+memory, or with one and two kernels where C is too wide. On a CPU oneDNN does, for
+some tokens at a time, so that the hidden ones stay in the cache. Elsewhere, and
+where a gradient is asked of a CPU, it is the definition, :func:`reference`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.launch import launchable
 from lic_fast.ops.linear import packed_linear
+from lic_fast.ops.recompute import register_gradient
 from lic_fast.ops.tokens import chunks
 
 __all__ = ["feed_forward", "reference"]
@@ -24,31 +34,42 @@ def feed_forward(
     norm_weight: Tensor,
     norm_bias: Tensor,
     weight1: Tensor,
-    bias1: Tensor | None,
+    bias1: Tensor,
     weight2: Tensor,
-    bias2: Tensor | None,
+    bias2: Tensor,
     *,
     eps: float = 1e-5,
 ) -> Tensor:
-    """LayerNorm, linear map, GELU, linear map and the sum with the input.
+    """LayerNorm, linear, GELU, linear, and the sum with the input.
+
+    On CUDA devices sums are in float32 whatever the type; products of float32
+    are rounded to TF32 only if ``torch.backends.cuda.matmul.allow_tf32`` is set.
 
     Args:
-        x: (..., C), float32, bfloat16 or float16. The other operands are converted to its type.
+        x: (..., C), floating point. The parameters are converted to its type.
         norm_weight: (C,), the norm's factors.
         norm_bias: (C,), the norm's offsets.
-        weight1: (hidden, C).
-        bias1: (hidden,) or None.
-        weight2: (C, hidden).
-        bias2: (C,) or None.
-        eps: What the norm adds to the variance.
+        weight1: (F, C).
+        bias1: (F,).
+        weight2: (C, F).
+        bias2: (C,).
+        eps: Added to the variance in the norm.
 
     Returns:
-        (..., C), of the type of `x`.
+        (..., C), contiguous, of the type of x.
+
+    Raises:
+        ValueError: The widths do not fit each other.
+        TypeError: x is not floating point.
     """
-    operands = (norm_weight, norm_bias, weight1, bias1, weight2, bias2)
-    if fast_on_cpu(x, *operands):
-        return _in_chunks(x, *operands, eps)
-    return reference(x, *operands, eps)
+    parameters = (norm_weight, norm_bias, weight1, bias1, weight2, bias2)
+    _check(x, *parameters)
+    if fast_on_cpu(x, *parameters):
+        return _in_chunks(x, *parameters, eps)
+    converted: Any = [parameter.to(x.dtype) for parameter in parameters]
+    if launchable(x, *converted):
+        return torch.ops.lic_fast.feed_forward(x, *converted, eps)
+    return reference(x, *converted, eps)
 
 
 def reference(
@@ -56,18 +77,42 @@ def reference(
     norm_weight: Tensor,
     norm_bias: Tensor,
     weight1: Tensor,
-    bias1: Tensor | None,
+    bias1: Tensor,
     weight2: Tensor,
-    bias2: Tensor | None,
+    bias2: Tensor,
     eps: float,
 ) -> Tensor:
-    """The definition of :func:`feed_forward`."""
-    norm_weight, norm_bias, weight1, weight2 = (
-        t.to(x.dtype) for t in (norm_weight, norm_bias, weight1, weight2)
+    """The definition of :func:`feed_forward`, whose arguments it takes, in plain PyTorch."""
+    normed = F.layer_norm(x, (x.shape[-1],), norm_weight, norm_bias, eps)
+    hidden = F.gelu(F.linear(normed, weight1, bias1))
+    return (x + F.linear(hidden, weight2, bias2)).contiguous()
+
+
+def _check(x: Tensor, *parameters: Tensor) -> None:
+    weight1 = parameters[2]
+    if x.dim() == 0 or weight1.dim() != 2 or 0 in weight1.shape:
+        raise ValueError(
+            "x must be (..., C) and weight1 (F, C), neither C nor F zero, "
+            f"not {tuple(x.shape)} and {tuple(weight1.shape)}"
+        )
+    channels, hidden = x.shape[-1], weight1.shape[0]
+    names = ("norm_weight", "norm_bias", "weight1", "bias1", "weight2", "bias2")
+    shapes: tuple[tuple[int, ...], ...] = (
+        (channels,),
+        (channels,),
+        (hidden, channels),
+        (hidden,),
+        (channels, hidden),
+        (channels,),
     )
-    bias1, bias2 = (None if t is None else t.to(x.dtype) for t in (bias1, bias2))
-    normed = F.layer_norm(x, x.shape[-1:], norm_weight, norm_bias, eps)
-    return x + F.linear(F.gelu(F.linear(normed, weight1, bias1)), weight2, bias2)
+    for name, parameter, shape in zip(names, parameters, shapes, strict=True):
+        if parameter.shape != shape:
+            raise ValueError(
+                f"{name} must be {shape} for x of {channels} channels and {hidden} hidden ones, "
+                f"not {tuple(parameter.shape)}"
+            )
+    if not x.is_floating_point():
+        raise TypeError(f"x must have a floating-point type, not {x.dtype}")
 
 
 def _in_chunks(
@@ -75,12 +120,11 @@ def _in_chunks(
     norm_weight: Tensor,
     norm_bias: Tensor,
     weight1: Tensor,
-    bias1: Tensor | None,
+    bias1: Tensor,
     weight2: Tensor,
-    bias2: Tensor | None,
+    bias2: Tensor,
     eps: float,
 ) -> Tensor:
-    """Some tokens at a time: the hidden ones, four times as wide, stay in the cache."""
     x = x.contiguous()
     out = torch.empty_like(x)
     channels = x.shape[-1]
@@ -91,3 +135,60 @@ def _in_chunks(
         normed = F.layer_norm(part, (channels,), norm_weight, norm_bias, eps)
         into.copy_(narrow(widen(normed, "gelu"), residual=part))
     return out
+
+
+@torch.library.custom_op("lic_fast::feed_forward", mutates_args=())
+def _feed_forward(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    eps: float,
+) -> Tensor:
+    return reference(x, norm_weight, norm_bias, weight1, bias1, weight2, bias2, eps)
+
+
+@_feed_forward.register_kernel("cuda")
+def _launch(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    eps: float,
+) -> Tensor:
+    from lic_fast.kernels.feed_forward import feed_forward as launch
+
+    return launch(
+        x.contiguous(),
+        norm_weight.contiguous(),
+        norm_bias.contiguous(),
+        weight1.contiguous(),
+        bias1.contiguous(),
+        weight2.contiguous(),
+        bias2.contiguous(),
+        eps,
+        out=torch.empty_like(x, memory_format=torch.contiguous_format),
+    )
+
+
+@_feed_forward.register_fake
+def _(
+    x: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    weight1: Tensor,
+    bias1: Tensor,
+    weight2: Tensor,
+    bias2: Tensor,
+    eps: float,
+) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+register_gradient(_feed_forward, reference)

@@ -2,7 +2,8 @@ r"""Latents to symbols and back: rounding, and the scale index that names a late
 
 On the CPU, float32 goes to ``csrc/latents``: one pass over operands of any memory layout, on
 several threads, in which the bits of a scale lead to its index without a comparison for each
-entry of the table. Everything else goes to the definitions, :func:`reference_quantize`,
+entry of the table. On CUDA devices, float32 goes to ``kernels/slice_step.py``: one launch for each
+operator. Everything else goes to the definitions, :func:`reference_quantize`,
 :func:`reference_scale_index` and :func:`reference_dequantize`, whose results the fused code has
 bit for bit.
 
@@ -15,10 +16,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from lic_fast import _C
 from lic_fast.errors import LatentError
 from lic_fast.ops.backend import current_backend
+from lic_fast.ops.launch import launchable
 
 __all__ = [
     "QuantizedLatents",
@@ -35,6 +38,12 @@ __all__ = [
 # Symbols beyond this are not latents of a sane model, and the escape codes of the streams end not
 # far above.
 _LARGEST_SYMBOL = 2**29
+
+_LAUNCHED = (torch.float32,)
+
+# Version counters of tables on CUDA devices that were seen to ascend: to look costs a
+# synchronisation.
+_ASCENDING: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def round_ste(x: Tensor) -> Tensor:
@@ -99,6 +108,8 @@ def quantize(y: Tensor, mean: Tensor, scale: Tensor, scale_table: Tensor) -> Qua
             "y, mean and scale must have one floating-point type, not "
             f"{y.dtype}, {mean.dtype}, {scale.dtype}"
         )
+    if y.numel() and launchable(y, mean, scale, scale_table, dtypes=_LAUNCHED):
+        return _launch_quantize(y, mean, scale, scale_table)
     if not _fusible(y, mean, scale, scale_table):
         return reference_quantize(y, mean, scale, scale_table)
     _check_table(scale_table)
@@ -133,6 +144,8 @@ def scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
         ValueError: The table has more than 256 entries, or none, or does not
             ascend.
     """
+    if scales.numel() and launchable(scales, scale_table, dtypes=_LAUNCHED):
+        return _launch_scale_index(scales, scale_table)
     if not _fusible(scales, scale_table):
         return reference_scale_index(scales, scale_table)
     _check_table(scale_table)
@@ -166,6 +179,8 @@ def dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
             "symbols must be int16 or int32 and mean floating point, not "
             f"{symbols.dtype}, {mean.dtype}"
         )
+    if mean.numel() and symbols.device == mean.device and launchable(mean, dtypes=_LAUNCHED):
+        return _launch_dequantize(symbols, mean)
     if symbols.device.type != "cpu" or not _fusible(mean):
         return reference_dequantize(symbols, mean)
     y_hat = torch.empty(mean.shape)
@@ -207,8 +222,7 @@ def reference_quantize(
 def reference_scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
     """The definition of :func:`scale_index`, in plain PyTorch."""
     _check_table(scale_table)
-    if not bool((scale_table[:-1] <= scale_table[1:]).all()):
-        raise ValueError("a scale table must ascend")
+    _check_ascending(scale_table)
     # Both as they are, where one of them has less precision than the other.
     dtype = torch.promote_types(scales.dtype, scale_table.dtype)
     scales, scale_table = scales.to(dtype).contiguous(), scale_table.to(dtype)
@@ -227,6 +241,64 @@ def _fusible(*operands: Tensor) -> bool:
         x.device.type == "cpu" and x.dtype == torch.float32 and x.layout == torch.strided
         for x in operands
     )
+
+
+def _launch_quantize(
+    y: Tensor, mean: Tensor, scale: Tensor, scale_table: Tensor
+) -> QuantizedLatents:
+    from lic_fast.kernels import slice_step
+
+    scale_table = _checked(scale_table)
+    indexes = torch.empty(y.shape, dtype=torch.uint8, device=y.device)
+    y_hat = torch.empty(y.shape, dtype=torch.float32, device=y.device)
+
+    def symbols_of(dtype: torch.dtype) -> tuple[Tensor, float]:
+        symbols = torch.empty(y.shape, dtype=dtype, device=y.device)
+        peak = torch.zeros(1, dtype=torch.int32, device=y.device)
+        slice_step.quantize(
+            y.detach(),
+            mean.detach(),
+            scale.detach(),
+            scale_table,
+            symbols=symbols,
+            indexes=indexes,
+            y_hat=y_hat,
+            peak=peak,
+        )
+        return symbols, peak.view(torch.float32).item()
+
+    symbols, peak = symbols_of(torch.int16)
+    if not peak < 2**15:
+        _check_peak(peak)
+        symbols, _ = symbols_of(torch.int32)
+    return QuantizedLatents(symbols, indexes, y_hat)
+
+
+def _launch_scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
+    from lic_fast.kernels import slice_step
+
+    indexes = torch.empty(scales.shape, dtype=torch.uint8, device=scales.device)
+    slice_step.scale_index(scales.detach(), _checked(scale_table), indexes=indexes)
+    return indexes
+
+
+def _launch_dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
+    from lic_fast.kernels import slice_step
+
+    y_hat = torch.empty(mean.shape, dtype=torch.float32, device=mean.device)
+    slice_step.dequantize(symbols, mean.detach(), y_hat=y_hat)
+    return y_hat
+
+
+def _checked(scale_table: Tensor) -> Tensor:
+    """The table of a launch, contiguous; that it ascends is looked at once for each version."""
+    _check_table(scale_table)
+    # Tensors made in inference mode have no version counter.
+    version = None if scale_table.is_inference() else scale_table._version
+    if version is None or _ASCENDING.get(scale_table) != version:
+        _check_ascending(scale_table)
+        _ASCENDING[scale_table] = version
+    return scale_table.detach().contiguous()
 
 
 def _array(x: Tensor) -> Any:
@@ -252,3 +324,8 @@ def _check_table(scale_table: Tensor) -> None:
         raise ValueError(f"a scale table has one dimension, not {scale_table.dim()}")
     if not 1 <= scale_table.numel() <= 256:
         raise ValueError(f"a scale table holds 1 to 256 entries, not {scale_table.numel()}")
+
+
+def _check_ascending(scale_table: Tensor) -> None:
+    if not bool((scale_table[:-1] <= scale_table[1:]).all()):
+        raise ValueError("a scale table must ascend")

@@ -283,3 +283,11 @@ def test_stf_options_of_the_original():
     bare = SymmetricalTransFormer(**arguments, patch_norm=False, qkv_bias=False, mlp_ratio=2.0)
     again = SymmetricalTransFormer.from_state_dict(bare.state_dict())
     assert again.arguments == bare.arguments
+
+
+@pytest.mark.parametrize("model", CLASSES)
+@torch.no_grad()
+def test_a_model_compiles_without_graph_breaks(model):
+    net, x = tiny(model), pictures(model)
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x)["x_hat"], net(x)["x_hat"], rtol=1e-4, atol=1e-4)
