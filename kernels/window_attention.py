@@ -274,14 +274,19 @@ def options(
         backward: Whether for the backward kernel.
     """
     tile = max(16, triton.next_power_of_2(head_size))
+    precision = _dot_precision(dtype)
+    # Without tensor cores an operand's rows are in registers as a whole.
+    scalar = dtype == torch.float32 and precision == "ieee"
+    windows = (2 if backward else 4) if scalar else 8 if tile <= 32 else 4
     return {
         "D": head_size,
         "N": tile,
         "W": window_size,
-        "G": 1 if window_size == 8 else 8 if tile <= 32 else 4,
-        "PRECISION": _dot_precision(dtype),
-        "num_warps": 4,
-        "num_stages": 1 if backward or dtype == torch.float32 else 2,
+        "G": 1 if window_size == 8 else windows,
+        "PRECISION": precision,
+        "num_warps": 8 if scalar and window_size == 8 and not backward else 4,
+        # Loads ahead of the products, where that costs no spilled registers.
+        "num_stages": 1 if scalar or (backward and (window_size == 4 or tile > 16)) else 2,
     }
 
 

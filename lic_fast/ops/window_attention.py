@@ -191,11 +191,11 @@ def _forward_on_gpu(
     mask_value: float,
     scale: float,
 ) -> Tensor:
-    numbers = (window_size, shift, mask_value, scale)
     kernels = _triton_kernels(qkv.device)
     if kernels is None:
-        return reference(*_of_one_dtype(qkv, bias_table, pad_value), *numbers).contiguous()
-    return kernels.forward(qkv, bias_table, pad_value, *numbers)
+        operands = _of_one_dtype(qkv, bias_table, pad_value)
+        return reference(*operands, window_size, shift, mask_value, scale).contiguous()
+    return kernels.forward(qkv, bias_table, pad_value, window_size, shift, mask_value, scale)
 
 
 def _of_one_dtype(
@@ -239,17 +239,20 @@ def _backward_on_gpu(
     scale: float,
     output_mask: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    numbers = (window_size, shift, mask_value, scale)
     kernels = _triton_kernels(qkv.device)
     if kernels is None:
-        grads = reference_backward(grad, *_of_one_dtype(qkv, bias_table, pad_value), *numbers)
+        operands = _of_one_dtype(qkv, bias_table, pad_value)
+        grads = reference_backward(grad, *operands, window_size, shift, mask_value, scale)
     else:
         grads = kernels.backward(
             grad,
             qkv,
             bias_table,
             pad_value,
-            *numbers,
+            window_size,
+            shift,
+            mask_value,
+            scale,
             needs_bias=output_mask[1],
             needs_pad=output_mask[2],
         )
