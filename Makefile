@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test lint sanitize wheel bench bench-rans clean
+.PHONY: demo test lint aot sanitize wheel bench bench-rans clean
 
 demo: $(INSTALLED)
 	$(BIN)/lic-fast demo -o demo --overwrite
@@ -20,6 +20,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/clang-format --dry-run --Werror $$(find csrc tests/csrc -name '*.cpp' -o -name '*.hpp')
 	$(BIN)/mypy
+
+# Triton kernels for GPUs that need not be here: registers, spills, shared memory.
+aot: $(INSTALLED)
+	$(BIN)/python -m tests.kernels.aot $(ARGS)
 
 sanitize:
 	tests/csrc/run.sh $(SECONDS_TO_FUZZ)

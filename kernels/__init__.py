@@ -1,5 +1,5 @@
 """Triton kernels, one operator per file: kernel, launcher, and what it computes.
 
-Installed as ``lic_fast.kernels``. Only :mod:`lic_fast.ops` imports them, and only for operands on
-a CUDA device.
+Installed as ``lic_fast.kernels``. Importing a module of it imports Triton, so :mod:`lic_fast.ops`
+does that only once an operand is on a GPU.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lic_fast.ops import onednn
 from lic_fast.ops.backend import current_backend
@@ -18,6 +18,7 @@ def fast_on_cpu(x: Tensor, *others: Tensor | None) -> bool:
     """
     return (
         current_backend() == "auto"
+        and type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not needs_gradient(x, *others)

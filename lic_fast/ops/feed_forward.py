@@ -66,10 +66,10 @@ def feed_forward(
     _check(x, *parameters)
     if fast_on_cpu(x, *parameters):
         return _in_chunks(x, *parameters, eps)
-    converted: Any = [parameter.to(x.dtype) for parameter in parameters]
-    if launchable(x, *converted):
-        return torch.ops.lic_fast.feed_forward(x, *converted, eps)
-    return reference(x, *converted, eps)
+    arguments: Any = (x, *(parameter.to(x.dtype) for parameter in parameters), eps)
+    if launchable(*arguments[:-1]):
+        return torch.ops.lic_fast.feed_forward(*arguments)
+    return reference(*arguments)
 
 
 def reference(

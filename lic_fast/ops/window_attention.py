@@ -9,13 +9,18 @@ only the cyclic shift brought into one window (Liu et al., "Swin Transformer",
 ICCV 2021, equation 4 and section 3.2). The linear maps before and after it are
 not part of the operator.
 
-On the CPU, float32 and bfloat16 go to ``csrc/attention``, where shift, partition, mask and
-padding are addresses and no window tensor exists; everything else goes to the
-definition, :func:`reference`.
+On the CPU, float32 and bfloat16 go to ``csrc/attention``, on GPUs float32, bfloat16
+and float16 in windows of 4 or 8 go to :mod:`lic_fast.kernels.window_attention`:
+in both, shift, partition, mask and padding are addresses and no window tensor
+exists. Everything else goes to the definition, :func:`reference`. Gradients are
+those of :func:`reference_backward`, on GPUs fused as well.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -25,9 +30,14 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops.backend import current_backend
 
-__all__ = ["reference", "relative_position_index", "window_attention"]
+__all__ = ["reference", "reference_backward", "relative_position_index", "window_attention"]
 
-_LARGEST_FUSED_WINDOW = 16
+# What csrc/attention takes.
+_LARGEST_CPU_WINDOW = 16
+# What the Triton kernels take, known without importing Triton.
+_GPU_WINDOWS = (4, 8)
+_LARGEST_GPU_HEAD = 64
+_GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def relative_position_index(window_size: int) -> Tensor:
@@ -107,15 +117,34 @@ def window_attention(
 
 
 def _fusible(qkv: Tensor, bias_table: Tensor, window_size: int) -> bool:
+    if qkv.device.type == "cuda":  # ROCm's devices have this name too
+        return (
+            qkv.dtype in _GPU_DTYPES
+            and bias_table.dtype in _GPU_DTYPES
+            and window_size in _GPU_WINDOWS
+            and qkv.shape[3] <= 3 * _LARGEST_GPU_HEAD * bias_table.shape[1]
+        )
     return (
         qkv.device.type == "cpu"
         and qkv.dtype in (torch.float32, torch.bfloat16)
         and bias_table.dtype == torch.float32
-        and window_size <= _LARGEST_FUSED_WINDOW
+        and window_size <= _LARGEST_CPU_WINDOW
     )
 
 
-@torch.library.custom_op("lic_fast::window_attention", mutates_args=())
+@lru_cache
+def _triton_kernels(device: torch.device) -> ModuleType | None:
+    """The Triton kernels, imported on first use, if Triton is there and knows the device."""
+    if find_spec("triton") is None:
+        return None
+    if torch.version.hip is None and torch.cuda.get_device_capability(device) < (8, 0):
+        return None
+    from lic_fast.kernels import window_attention as kernels
+
+    return kernels
+
+
+@torch.library.custom_op("lic_fast::window_attention", mutates_args=(), device_types="cpu")
 def _fused(
     qkv: Tensor,
     bias_table: Tensor,
@@ -159,23 +188,132 @@ def _(
     return qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
 
 
+@_fused.register_kernel("cuda")
+def _forward_on_gpu(
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+) -> Tensor:
+    kernels = _triton_kernels(qkv.device)
+    if kernels is None:
+        operands = _of_one_dtype(qkv, bias_table, pad_value)
+        return reference(*operands, window_size, shift, mask_value, scale).contiguous()
+    return kernels.forward(qkv, bias_table, pad_value, window_size, shift, mask_value, scale)
+
+
+def _of_one_dtype(
+    qkv: Tensor, bias_table: Tensor, pad_value: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The operands as the definition asks for them; autocast leaves parameters in float32."""
+    pad_value = None if pad_value is None else pad_value.to(qkv.dtype)
+    return qkv, bias_table.to(qkv.dtype), pad_value
+
+
+@torch.library.custom_op("lic_fast::window_attention_backward", mutates_args=())
+def _fused_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+    output_mask: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of qkv, table and padding value; empty where `output_mask` does not ask for one.
+
+    Everything is computed again: nothing of a window's size is kept in between.
+    """
+    operands = _of_one_dtype(qkv, bias_table, pad_value)
+    grads = reference_backward(grad, *operands, window_size, shift, mask_value, scale)
+    return _wanted(grads, (qkv, bias_table, pad_value), output_mask)
+
+
+@_fused_backward.register_kernel("cuda")
+def _backward_on_gpu(
+    grad: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+    output_mask: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    kernels = _triton_kernels(qkv.device)
+    if kernels is None:
+        operands = _of_one_dtype(qkv, bias_table, pad_value)
+        grads = reference_backward(grad, *operands, window_size, shift, mask_value, scale)
+    else:
+        grads = kernels.backward(
+            grad,
+            qkv,
+            bias_table,
+            pad_value,
+            window_size,
+            shift,
+            mask_value,
+            scale,
+            needs_bias=output_mask[1],
+            needs_pad=output_mask[2],
+        )
+    return _wanted(grads, (qkv, bias_table, pad_value), output_mask)
+
+
+def _wanted(
+    grads: tuple[Tensor | None, ...], operands: tuple[Tensor | None, ...], output_mask: list[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Dense gradients in their operands' types: an operator has as many results each time."""
+    like = grads[0]
+    assert like is not None
+    first, second, third = (
+        grad.to(operand.dtype).contiguous()
+        if wanted and grad is not None and operand is not None
+        else like.new_empty(0)
+        for grad, operand, wanted in zip(grads, operands, output_mask, strict=True)
+    )
+    return first, second, third
+
+
+@_fused_backward.register_fake
+def _(
+    grad: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+    output_mask: list[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    first, second, third = (
+        operand.new_empty(operand.shape) if wanted and operand is not None else qkv.new_empty(0)
+        for operand, wanted in zip((qkv, bias_table, pad_value), output_mask, strict=True)
+    )
+    return first, second, third
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     qkv, bias_table, pad_value, *ctx.numbers = inputs
     ctx.save_for_backward(qkv, bias_table, pad_value)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    """Through the definition, computed again: nothing of a window's size is kept in between."""
-    operands: list[Any] = [
-        None if x is None else x.detach().requires_grad_(needed)
-        for x, needed in zip(ctx.saved_tensors, ctx.needs_input_grad, strict=False)
-    ]
-    with torch.enable_grad():
-        out = reference(*operands, *ctx.numbers)
-    wanted = [x for x in operands if x is not None and x.requires_grad]
-    found = iter(torch.autograd.grad(out, wanted, grad, allow_unused=True))
-    grads = [next(found) if x is not None and x.requires_grad else None for x in operands]
-    return (*grads, *(None for _ in ctx.numbers))
+    wanted = list(ctx.needs_input_grad[:3])
+    grads = torch.ops.lic_fast.window_attention_backward(
+        grad, *ctx.saved_tensors, *ctx.numbers, wanted
+    )
+    return (
+        *(x if needed else None for x, needed in zip(grads, wanted, strict=True)),
+        *(None for _ in ctx.numbers),
+    )
 
 
 _fused.register_autograd(_backward, setup_context=_setup_context)
@@ -193,40 +331,134 @@ def reference(
     dropout: float = 0.0,
 ) -> Tensor:
     """The definition of :func:`window_attention`, whose arguments it takes, in plain PyTorch."""
-    batch, height, width, channels = qkv.shape
+    height, width = qkv.shape[1:3]
     bias_table = bias_table.to(qkv.dtype)
     heads = bias_table.shape[1]
-    tokens = window_size * window_size
+    padded = _pad(qkv, pad_value, window_size)
+    q, k, v = _partition(padded, window_size, shift, 3, heads)
+    weights = _weights(q, k, bias_table, padded.shape, window_size, shift, mask_value, scale)
+    attended = F.dropout(weights, dropout) @ v
+    return _merge(attended[None], padded.shape, window_size, shift)[:, :height, :width]
+
+
+def reference_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    r"""Gradients of :func:`reference`, without dropout, in plain PyTorch.
+
+    With P the softmax and G the gradient of the result,
+
+    .. math::
+        dV = P^T G, \quad
+        dS = P \circ (G V^T - \mathrm{rowsum}(P \circ G V^T)), \quad
+        dQ = s\, dS\, K, \quad dK = s\, dS^T Q
+
+    (Dao et al., "FlashAttention", NeurIPS 2022, appendix B.2). The gradient of
+    the table sums dS over windows and pairs of tokens of one relative position,
+    that of the padding value sums over the padded tokens.
+
+    Args:
+        grad: (B, H, W, C), gradient of the result; the others are as there.
+        qkv: See there.
+        bias_table: See there.
+        pad_value: See there.
+        window_size: See there.
+        shift: See there.
+        mask_value: See there.
+        scale: See there.
+
+    Returns:
+        Gradients of `qkv`, `bias_table` and, if there is one, `pad_value`.
+    """
+    height, width = qkv.shape[1:3]
+    heads = bias_table.shape[1]
+    padded = _pad(qkv, pad_value, window_size)
+    q, k, v = _partition(padded, window_size, shift, 3, heads)
+    (g,) = _partition(_pad(grad, None, window_size), window_size, shift, 1, heads)
+    weights = _weights(q, k, bias_table, padded.shape, window_size, shift, mask_value, scale)
+    grad_weights = g @ v.transpose(-2, -1)
+    grad_logits = weights * (grad_weights - (weights * grad_weights).sum(-1, keepdim=True))
+
+    parts = torch.stack(
+        [
+            grad_logits @ k * scale,
+            grad_logits.transpose(-2, -1) @ q * scale,
+            weights.transpose(-2, -1) @ g,
+        ]
+    )
+    grad_padded = _merge(parts, padded.shape, window_size, shift)
+    index = relative_position_index(window_size).to(bias_table.device).flatten()
+    by_pair = grad_logits.sum((0, 1)).permute(1, 2, 0).reshape(-1, heads)
+    grad_table = torch.zeros_like(bias_table).index_add_(0, index, by_pair)
+    grad_pad = None
+    if pad_value is not None:
+        bottom, right = grad_padded[:, height:], grad_padded[:, :height, width:]
+        grad_pad = bottom.sum((0, 1, 2)) + right.sum((0, 1, 2))
+    return grad_padded[:, :height, :width], grad_table, grad_pad
+
+
+def _pad(x: Tensor, value: Tensor | None, window_size: int) -> Tensor:
+    """(B, H, W, C), filled up with (C,), or zero, to whole windows."""
+    height, width = x.shape[1:3]
     bottom, right = -height % window_size, -width % window_size
     if bottom or right:
-        qkv = F.pad(qkv, (0, 0, 0, right, 0, bottom))
-        if pad_value is not None:
-            qkv[:, height:] = pad_value
-            qkv[:, :, width:] = pad_value
-    rows, columns = (height + bottom) // window_size, (width + right) // window_size
+        x = F.pad(x, (0, 0, 0, right, 0, bottom))
+        if value is not None:
+            x[:, height:] = value
+            x[:, :, width:] = value
+    return x
 
+
+def _partition(x: Tensor, window_size: int, shift: int, parts: int, heads: int) -> Tensor:
+    """(B, H, W, parts*C) in whole windows to (parts, B, windows, heads, tokens, head size)."""
+    batch, height, width, _ = x.shape
+    rows, columns = height // window_size, width // window_size
     if shift:
-        qkv = qkv.roll((-shift, -shift), (1, 2))
-    # (3, B, windows, heads, tokens, head size)
-    q, k, v = (
-        qkv.reshape(batch, rows, window_size, columns, window_size, 3, heads, -1)
+        x = x.roll((-shift, -shift), (1, 2))
+    return (
+        x.reshape(batch, rows, window_size, columns, window_size, parts, heads, -1)
         .permute(5, 0, 1, 3, 6, 2, 4, 7)
-        .reshape(3, batch, rows * columns, heads, tokens, -1)
+        .reshape(parts, batch, rows * columns, heads, window_size * window_size, -1)
     )
+
+
+def _merge(x: Tensor, shape: torch.Size, window_size: int, shift: int) -> Tensor:
+    """The inverse of :func:`_partition` of a map whose sides are those of `shape`."""
+    batch, height, width = shape[:3]
+    rows, columns = height // window_size, width // window_size
+    parts, heads = x.shape[0], x.shape[3]
+    x = x.view(parts, batch, rows, columns, heads, window_size, window_size, -1)
+    x = x.permute(1, 2, 5, 3, 6, 0, 4, 7).reshape(batch, height, width, -1)
+    return x.roll((shift, shift), (1, 2)) if shift else x
+
+
+def _weights(
+    q: Tensor,
+    k: Tensor,
+    bias_table: Tensor,
+    shape: torch.Size,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+) -> Tensor:
+    """The softmax, for a padded map of the given shape."""
+    tokens, heads = window_size * window_size, bias_table.shape[1]
     logits = (q * scale) @ k.transpose(-2, -1)
     index = relative_position_index(window_size).to(bias_table.device)
     logits = logits + bias_table[index.flatten()].view(tokens, tokens, heads).permute(2, 0, 1)
     if shift:
+        rows, columns = shape[1] // window_size, shape[2] // window_size
         apart = _separated(rows, columns, window_size, shift).to(logits.device)
         logits = logits + torch.where(apart, mask_value, 0.0).to(logits.dtype)[:, None]
-    weights = F.dropout(logits.softmax(-1), dropout)
-    out = (weights @ v).view(batch, rows, columns, heads, window_size, window_size, -1)
-    out = out.permute(0, 1, 4, 2, 5, 3, 6).reshape(
-        batch, rows * window_size, columns * window_size, channels // 3
-    )
-    if shift:
-        out = out.roll((shift, shift), (1, 2))
-    return out[:, :height, :width]
+    return logits.softmax(-1)
 
 
 def _separated(rows: int, columns: int, window_size: int, shift: int) -> Tensor:

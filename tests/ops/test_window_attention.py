@@ -1,5 +1,8 @@
 """Window attention against a definition written token by token, and against torchvision's."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -250,6 +253,15 @@ def test_the_operator_is_registered_as_pytorch_asks():
     torch.library.opcheck(operator, arguments, test_utils=quick)
 
 
+def test_its_gradient_is_registered_as_pytorch_asks():
+    operator = torch.ops.lic_fast.window_attention_backward.default
+    grad, (qkv, table, pad) = torch.randn(2, 7, 9, 16), operands()
+    for mask in ([True, True, True], [True, False, False]):
+        torch.library.opcheck(operator, (grad, qkv, table, pad, 4, 2, -100.0, 0.3, mask))
+    arguments = (grad, qkv, table, None, 4, 2, -100.0, 0.3, [False, True, False])
+    torch.library.opcheck(operator, arguments)
+
+
 def test_gradients_are_those_of_the_definition():
     def gradients():
         given_operands = operands(requires_grad=True)
@@ -273,6 +285,33 @@ def test_torch_compile_traces_through():
 
     compiled = torch.compile(attend, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(qkv), attend(qkv), rtol=0, atol=0)
+
+
+def test_torch_compile_traces_the_gradient():
+    given_operands = operands(requires_grad=True)
+
+    def attend(qkv, table, pad):
+        return window_attention(qkv, table, window_size=4, shift=2, pad_value=pad).square().sum()
+
+    compiled = torch.compile(attend, fullgraph=True, backend="aot_eager")
+    actual = torch.autograd.grad(compiled(*given_operands), given_operands)
+    expected = torch.autograd.grad(attend(*given_operands), given_operands)
+    for a, b in zip(actual, expected, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2])
+def test_the_gradient_of_one_operand(wanted):
+    given_operands = operands()
+    given_operands[wanted].requires_grad_()
+    qkv, table, pad = given_operands
+    window_attention(qkv, table, window_size=4, shift=2, pad_value=pad).sum().backward()
+    assert [x.grad is not None for x in given_operands] == [i == wanted for i in range(3)]
+
+
+def test_attention_does_not_import_triton_before_a_gpu_needs_it():
+    code = "import lic_fast.ops, sys; assert 'triton' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

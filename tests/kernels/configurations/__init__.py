@@ -9,7 +9,7 @@ what is launched. To add a kernel, add a module here and its name to the list.
 from dataclasses import dataclass
 from typing import Any
 
-KERNELS = ("conv3x3", "feed_forward", "slice_step")
+KERNELS = ("conv3x3", "feed_forward", "slice_step", "window_attention")
 
 # Triton's names.
 TYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
