@@ -39,6 +39,7 @@ from lic_fast.models.modules import (
     shuffled,
     subpixel_conv,
 )
+from lic_fast.ops.bands import in_bands
 from lic_fast.ops.dispatch import fast_on_cpu
 
 __all__ = ["SymmetricalTransFormer"]
@@ -427,4 +428,15 @@ class EndConv(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to pixels (B, 3, p * H, p * W)."""
-        return self[2](subpixel_conv(x, self[0], self[1]))
+        layers: Any = self
+        wide, shuffle, last = layers
+        scale = shuffle.upscale_factor
+
+        def convolve(x: Tensor) -> Tensor:
+            return last(subpixel_conv(x, wide, shuffle))
+
+        if not fast_on_cpu(x, wide.weight):
+            return convolve(x)
+        # Between the convolutions are more numbers than anywhere else in the model.
+        halo = wide.padding[0] + 1
+        return in_bands(convolve, x, halo=halo, scale=scale, width=wide.out_channels * x.shape[3])

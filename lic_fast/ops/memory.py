@@ -21,13 +21,16 @@ KEPT_MEBIBYTES = "LIC_FAST_KEPT_MEBIBYTES"
 
 _MEBIBYTE = 1 << 20
 _LARGEST = (1 << 31) - 1
+# Blocks beyond this would leave gaps in the heap that nothing fits, for little gain: with pictures
+# that large most time is spent elsewhere.
+_MAPPED_FROM = 256 * _MEBIBYTE
 # Where glibc's own adaptation of the threshold ends.
 _MALLOCS_OWN = 32 * _MEBIBYTE
 
 
 @contextmanager
 def reused_memory() -> Iterator[None]:
-    """Inside, large blocks come from memory that was freed before.
+    """Inside, blocks up to 256 MiB come from memory that was freed before.
 
     Afterwards malloc goes on as usual, but keeps up to a gibibyte
     (:data:`KEPT_MEBIBYTES`) at the top of its heap until
@@ -37,7 +40,7 @@ def reused_memory() -> Iterator[None]:
     if not kept:
         yield
         return
-    _C.set_malloc_thresholds(_LARGEST, kept)
+    _C.set_malloc_thresholds(_MAPPED_FROM, kept)
     try:
         yield
     finally:
