@@ -129,7 +129,14 @@ def _panel(
             if name in times:
                 y = position * (len(names) + GAP) + row
                 axes.barh(y, times[name], height=0.86, color=STYLES[name][1])
-                axes.text(times[name], y, f" {times[name]:.2f}", va="center", fontsize=8)
+                axes.annotate(
+                    f"{times[name]:.2f}",
+                    (times[name], y),
+                    (3, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=8,
+                )
     axes.set_title(f"{operation}, seconds", loc="left", fontsize=10, color=TEXT)
     axes.set_ylim(len(models) * (len(names) + GAP) - GAP - 0.4, -0.6)
     axes.set_axis_off()

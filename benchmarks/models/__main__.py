@@ -9,6 +9,7 @@ import argparse
 import gc
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ def main() -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     for size in options.inputs:
         for name in options.models:
-            report["cases"].append(_case(name, size, options))
+            with tempfile.TemporaryDirectory() as folder:
+                report["cases"].append(_case(name, size, options, Path(folder)))
             options.output.write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -85,7 +87,7 @@ def _options() -> argparse.Namespace:
 
 
 @torch.no_grad()
-def _case(name: str, size: Input, options: argparse.Namespace) -> dict[str, Any]:
+def _case(name: str, size: Input, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All contenders on one model and one size of input."""
     device = options.device
     model = build(name).to(device)
@@ -98,7 +100,7 @@ def _case(name: str, size: Input, options: argparse.Namespace) -> dict[str, Any]
         contender = CONTENDERS[contender_name]
         _say(f"{name}, {padded}: preparing {contender_name}")
         try:
-            own = contender.model(model, x)
+            own = contender.model(model, x, folder)
         except UnavailableError as error:
             absent[contender_name] = str(error)
             continue
@@ -130,7 +132,7 @@ def _case(name: str, size: Input, options: argparse.Namespace) -> dict[str, Any]
         for contender_name in bits:
             _say(f"{name}, {padded}: memory of {contender_name}")
             peaks[contender_name] = memory.of_contender(
-                name, size, contender_name, torch.get_num_threads(), device
+                name, size, contender_name, torch.get_num_threads(), device, folder
             )
     return {
         "model": TITLES[name],

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -17,6 +18,10 @@ from benchmarks.models import converted
 from lic_fast.models import SliceCompressionModel
 
 Precision = Literal["float32", "bfloat16"]
+
+
+Prepare = Callable[[SliceCompressionModel, Tensor, Path], None]
+"""Changes a model for inputs of one shape; the folder is that model's and shape's."""
 
 
 class UnavailableError(Exception):
@@ -30,7 +35,7 @@ class Contender:
     Attributes:
         name: As reports show it.
         backend: That of lic_fast.
-        prepare: Changes a model of its own for inputs of one shape.
+        prepare: Makes a model of its own what it is.
         transforms: Type in which the analysis and the synthesis compute.
         entropy_path: Type in which everything else computes.
         cpu_only: Whether there is none on CUDA.
@@ -38,7 +43,7 @@ class Contender:
 
     name: str
     backend: lic_fast.ops.Backend
-    prepare: Callable[[SliceCompressionModel, Tensor], None]
+    prepare: Prepare
     transforms: Precision = "float32"
     entropy_path: Precision = "float32"
     cpu_only: bool = False
@@ -49,8 +54,13 @@ class Contender:
         with lic_fast.backend(self.backend), torch.no_grad():
             yield
 
-    def model(self, model: SliceCompressionModel, x: Tensor) -> SliceCompressionModel:
+    def model(self, model: SliceCompressionModel, x: Tensor, folder: Path) -> SliceCompressionModel:
         """A model of its own, ready for inputs of the shape of `x`.
+
+        Args:
+            model: What it is a copy of.
+            x: (B, 3, H, W).
+            folder: For files that have to do with this model and this shape.
 
         Raises:
             UnavailableError: It cannot run here.
@@ -59,24 +69,24 @@ class Contender:
             raise UnavailableError("runs on the CPU only")
         model = copy.deepcopy(model)
         with self.active():
-            self.prepare(model, x)
+            self.prepare(model, x, folder)
             model.decode(model.encode(x))
         return model
 
 
-def _as_it_is(model: SliceCompressionModel, x: Tensor) -> None:
+def _as_it_is(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
     pass
 
 
-def _compile(model: SliceCompressionModel, x: Tensor) -> None:
+def _compile(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
     converted.convert_networks(model, x, converted.torch_compile)
 
 
-def _openvino(precision: str) -> Callable[[SliceCompressionModel, Tensor], None]:
-    def prepare(model: SliceCompressionModel, x: Tensor) -> None:
+def _openvino(precision: str) -> Prepare:
+    def prepare(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
         if find_spec("openvino") is None:
             raise UnavailableError("OpenVINO is not installed")
-        compiler = converted.OpenVino(precision, torch.get_num_threads())
+        compiler = converted.OpenVino(precision, torch.get_num_threads(), folder)
         if precision == "bf16" and not compiler.has_bfloat16():
             raise UnavailableError("this CPU has no bfloat16")
         converted.convert_networks(model, x, compiler)
@@ -84,7 +94,7 @@ def _openvino(precision: str) -> Callable[[SliceCompressionModel, Tensor], None]
     return prepare
 
 
-def _bfloat16(model: SliceCompressionModel, x: Tensor) -> None:
+def _bfloat16(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
     if not hasattr(model, "precision"):
         raise UnavailableError("the models have no precision but float32")
     model.precision = "bfloat16"

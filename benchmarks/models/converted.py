@@ -7,6 +7,7 @@ import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -118,12 +119,15 @@ class OpenVino:
     Args:
         precision: "f32" or "bf16".
         threads: Number of threads.
+        folder: Keeps the converted networks of one model and one shape of input, for other
+            precisions and processes.
 
     Raises:
         ImportError: OpenVINO is not installed.
     """
 
-    def __init__(self, precision: str, threads: int) -> None:
+    def __init__(self, precision: str, threads: int, folder: Path) -> None:
+        self._folder = folder
         self._core = openvino().Core()
         self._options = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -137,11 +141,14 @@ class OpenVino:
 
     def __call__(self, name: str, module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
         """Traced with an example and compiled for its shape; see :data:`Convert`."""
-        with warnings.catch_warnings():
-            # Of branches on shapes, which the trace fixes: they are fixed here.
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)
-            graph = openvino().convert_model(module, example_input=x, input=list(x.shape))
-        compiled = self._core.compile_model(graph, "CPU", self._options)
+        path = self._folder / f"{name}.xml"
+        if not path.exists():
+            with warnings.catch_warnings():
+                # Of branches on shapes, which the trace fixes: they are fixed here.
+                warnings.simplefilter("ignore", torch.jit.TracerWarning)
+                graph = openvino().convert_model(module, example_input=x, input=list(x.shape))
+            openvino().save_model(graph, path, compress_to_fp16=False)
+        compiled = self._core.compile_model(path, "CPU", self._options)
 
         def run(x: Tensor) -> Tensor:
             # Outputs are copied, since the next call writes to the same memory.

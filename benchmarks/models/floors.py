@@ -1,4 +1,4 @@
-"""What floors are made of: operations of a part, and a convolution that shows the machine's rate."""
+"""What floors are made of: a part's operations, and a convolution that shows the machine's rate."""
 
 from __future__ import annotations
 

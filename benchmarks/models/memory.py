@@ -1,6 +1,6 @@
 """Peak memory of one contender, measured in a process of its own.
 
-`python -m benchmarks.models.memory MODEL INPUT CONTENDER THREADS DEVICE` prints it as JSON.
+`python -m benchmarks.models.memory MODEL INPUT CONTENDER THREADS DEVICE FOLDER` prints it as JSON.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ _MEGABYTE = 1e6
 
 
 def of_contender(
-    model: str, size: Input, contender: str, threads: int, device: str
+    model: str, size: Input, contender: str, threads: int, device: str, folder: Path
 ) -> dict[str, float] | None:
     """Megabytes of `encode` and of `decode`, or None where the system does not tell.
 
     Both are the process's peak above what it held with the model loaded and a tiny picture
     encoded and decoded, so they include what the contender keeps besides: converted weights,
-    compiled code. What the conversion needed for a time is not in them.
+    compiled code. What the conversion needed for a time is not in them. `folder` is that of
+    :class:`benchmarks.models.contenders.Contender`.
     """
-    arguments = [model, str(size), contender, str(threads), device]
+    arguments = [model, str(size), contender, str(threads), device, str(folder)]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.models.memory", *arguments],
         capture_output=True,
@@ -45,7 +46,7 @@ def of_contender(
 
 def main() -> None:
     """Measures in this process."""
-    name, size, contender_name, threads, device = sys.argv[1:]
+    name, size, contender_name, threads, device, folder = sys.argv[1:]
     torch.set_num_threads(int(threads))
     contender = CONTENDERS[contender_name]
     model = build(name).to(device)
@@ -54,7 +55,7 @@ def main() -> None:
         model.decode(model.encode(tiny))
         before = _now(device)
         x = Input.parse(size).padded(model.multiple).picture().to(device)
-        contender.prepare(model, x)
+        contender.prepare(model, x, Path(folder))
         gc.collect()
         peaks = {}
         if _reset_peak(device):

@@ -24,7 +24,7 @@ from lic_fast.models import SliceCompressionModel
 PARTS = {
     "analysis": "g_a",
     "hyper": "h_a, h_mean_s and h_scale_s",
-    "slices": "from z_hat to y_hat as a decoder runs it, h_mean_s and h_scale_s included, no coding",
+    "slices": "z_hat to y_hat as in a decoder, h_mean_s and h_scale_s included, without coding",
     "synthesis": "g_s",
     "entropy encoding": "all symbols of y and z",
     "entropy decoding": "all symbols of y and z",
