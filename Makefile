@@ -37,7 +37,7 @@ bench-rans: $(INSTALLED)
 	$(BIN)/python -m pytest -q benchmarks/test_rans.py --benchmark-only --benchmark-json=build/rans.json
 	$(BIN)/python benchmarks/report_rans.py build/rans.json > benchmarks/results/rans.md
 
-# Another file, other sizes, fewer rounds: make bench-models ARGS='--inputs 1920x1080 768x512x8'.
+# Sizes, batches, rounds: ARGS='--inputs 768x512 1920x1080 768x512x8 --rounds 5', or --help.
 MODELS_JSON ?= build/models.json
 
 bench-models: $(INSTALLED)

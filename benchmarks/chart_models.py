@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 OPERATIONS = ("encode", "decode")
 # Okabe and Ito's palette; those that are compared with stand back. Each is readable on white and
@@ -82,8 +83,7 @@ def chart(report: Mapping[str, Any], size: str) -> Figure:
                 transform=axes[0].get_yaxis_transform(),
             )
         handles = [
-            matplotlib.patches.Patch(color=colour, label=label)
-            for label, colour in (STYLES[name] for name in names)
+            Patch(color=colour, label=label) for label, colour in (STYLES[name] for name in names)
         ]
         figure.legend(
             handles=handles,

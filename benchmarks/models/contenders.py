@@ -80,6 +80,9 @@ def _as_it_is(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
 
 def _compile(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
     converted.convert_networks(model, x, converted.torch_compile)
+    # What is timed is what was compiled: no input differs from the examples.
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        model.decode(model.encode(x))
 
 
 def _openvino(precision: str) -> Prepare:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,10 +36,9 @@ class Input(NamedTuple):
         Raises:
             ValueError: It is no such text.
         """
-        numbers = [int(part) for part in text.split("x")]
-        if len(numbers) not in (2, 3) or min(numbers) < 1:
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", text):
             raise ValueError(f"{text} is not WIDTHxHEIGHT or WIDTHxHEIGHTxBATCH")
-        return cls(*numbers)
+        return cls(*map(int, text.split("x")))
 
     def __str__(self) -> str:
         return "x".join(map(str, self if self.batch > 1 else self[:2]))
