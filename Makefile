@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := $(shell find csrc -type f 2>/dev/null)
 
-.PHONY: demo test lint aot sanitize wheel bench bench-rans clean
+.PHONY: demo test lint aot sanitize wheel bench bench-rans bench-models chart clean
 
 demo: $(INSTALLED)
 	$(BIN)/lic-fast demo -o demo --overwrite
@@ -40,6 +40,18 @@ bench-rans: $(INSTALLED)
 	mkdir -p build
 	$(BIN)/python -m pytest -q benchmarks/test_rans.py --benchmark-only --benchmark-json=build/rans.json
 	$(BIN)/python benchmarks/report_rans.py build/rans.json > benchmarks/results/rans.md
+
+# Sizes, batches, rounds: ARGS='--inputs 768x512 1920x1080 768x512x8 --rounds 5', or --help.
+MODELS_JSON ?= build/models.json
+
+bench-models: $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m benchmarks.models -o $(MODELS_JSON) $(ARGS)
+	$(BIN)/python benchmarks/report_models.py $(MODELS_JSON) > benchmarks/results/models.md
+
+chart: $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
+	$(BIN)/python benchmarks/chart_models.py $(MODELS_JSON) -o docs/models.svg
 
 # Editable, so that Python files are used as they are; C++ files ask for a new build.
 $(INSTALLED): pyproject.toml setup.py constraints.txt $(SOURCES)

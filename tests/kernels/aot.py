@@ -37,7 +37,8 @@ class Usage:
 
     Attributes:
         registers: Of a thread; on AMD vector registers.
-        spills: What does not fit there, in bytes on NVIDIA, in registers on AMD.
+        spills: What does not fit there, in bytes on NVIDIA, in vector registers and
+            bytes of scratch memory on AMD.
         shared: Bytes of shared memory of a program.
     """
 
@@ -105,7 +106,9 @@ def usage_on_amd(compiled: Any) -> Usage:
 
     return Usage(
         entry("vgpr_count"),
-        entry("vgpr_spill_count") + entry("sgpr_spill_count"),
+        # Scalar registers spill into lanes of vector registers, unless the compiler says otherwise
+        # by asking for scratch memory.
+        entry("vgpr_spill_count") + entry("private_segment_fixed_size"),
         max(compiled.metadata.shared, entry("group_segment_fixed_size")),
     )
 

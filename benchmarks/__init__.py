@@ -1,0 +1,1 @@
+"""What the project is measured with; `make bench`, `make bench-rans`, `make bench-models`."""
