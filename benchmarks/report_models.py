@@ -73,7 +73,7 @@ def case_lines(case: Mapping[str, Any], contenders: Mapping[str, Any]) -> Iterat
         yield f"| {title} | {' | '.join(cells(case, contenders, part, seconds, present))} |"
     for operation in ("encode", "decode"):
         peaks = [(case["peak_megabytes"].get(name) or {}).get(operation) for name in present]
-        if any(peaks):
+        if any(peak is not None for peak in peaks):
             shown = (MISSING if peak is None else f"{peak:.0f}" for peak in peaks)
             yield f"| peak memory of {operation}, MB | {' | '.join(shown)} |"
     yield ""

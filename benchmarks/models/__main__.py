@@ -1,12 +1,11 @@
 """python -m benchmarks.models -o build/models.json: see the package.
 
-Writes what it has after every model, so that a run that is cut short is not lost.
+Writes what it has as soon as it has it, so that a run that is cut short is not lost.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import sys
 import tempfile
@@ -55,8 +54,16 @@ def main() -> None:
     for size in options.inputs:
         for name in options.models:
             with tempfile.TemporaryDirectory() as folder:
-                report["cases"].append(_case(name, size, options, Path(folder)))
-            options.output.write_text(json.dumps(report, indent=1) + "\n")
+                case = _times(name, size, options, Path(folder))
+                report["cases"].append(case)
+                _write(report, options.output)
+                if not options.no_memory:
+                    case["peak_megabytes"] = _peaks(name, size, case, options.device, Path(folder))
+                    _write(report, options.output)
+
+
+def _write(report: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def _options() -> argparse.Namespace:
@@ -87,7 +94,7 @@ def _options() -> argparse.Namespace:
 
 
 @torch.no_grad()
-def _case(name: str, size: Input, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+def _times(name: str, size: Input, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All contenders on one model and one size of input."""
     device = options.device
     model = build(name).to(device)
@@ -125,15 +132,6 @@ def _case(name: str, size: Input, options: argparse.Namespace, folder: Path) -> 
         device,
         lambda i: _say(f"{name}, {padded}: round {i + 1} of {options.rounds}"),
     )
-    del model, own, own_works, turns
-    gc.collect()
-    peaks = {}
-    if not options.no_memory:
-        for contender_name in bits:
-            _say(f"{name}, {padded}: memory of {contender_name}")
-            peaks[contender_name] = memory.of_contender(
-                name, size, contender_name, torch.get_num_threads(), device, folder
-            )
     return {
         "model": TITLES[name],
         "input": str(size),
@@ -145,10 +143,23 @@ def _case(name: str, size: Input, options: argparse.Namespace, folder: Path) -> 
         },
         "seconds": {part: {who: times[part, who] for who in bits} for part in options.parts},
         "bits_per_pixel": bits,
-        "peak_megabytes": peaks,
+        "peak_megabytes": {},
         "absent": absent,
         "conditions": conditions,
     }
+
+
+def _peaks(
+    name: str, size: Input, case: dict[str, Any], device: str, folder: Path
+) -> dict[str, Any]:
+    """Memory of the contenders that have times."""
+    peaks = {}
+    for contender in case["bits_per_pixel"]:
+        _say(f"{name}, {case['padded']}: memory of {contender}")
+        peaks[contender] = memory.of_contender(
+            name, size, contender, torch.get_num_threads(), device, folder
+        )
+    return peaks
 
 
 def _say(what: str) -> None:
