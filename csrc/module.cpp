@@ -5,6 +5,7 @@
 #include "ans/bindings.hpp"
 #include "attention/bindings.hpp"
 #include "cpu/bindings.hpp"
+#include "integer/bindings.hpp"
 #include "latents/bindings.hpp"
 #include "rans/bindings.hpp"
 
@@ -13,6 +14,7 @@ PYBIND11_MODULE(_C, module) {
   lic_fast::ans::bind(module);
   lic_fast::attention::bind(module);
   lic_fast::cpu::bind(module);
+  lic_fast::integer::bind(module);
   lic_fast::latents::bind(module);
   lic_fast::rans::bind(module);
 }

@@ -222,3 +222,16 @@ def window_attention(
 def set_malloc_thresholds(map_from: int, keep: int) -> bool: ...
 def release_freed_memory() -> None: ...
 def digest(array: npt.NDArray[Any]) -> int: ...
+
+class IntegerWeights:
+    def __init__(self, weights: npt.NDArray[np.int8], groups: int) -> None: ...
+
+def integer_conv2d(
+    weights: IntegerWeights,
+    x: Sequence[npt.NDArray[np.uint8]],
+    border: Sequence[int],
+    out: _Int32,
+    stride: int,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...

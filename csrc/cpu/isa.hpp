@@ -17,10 +17,14 @@
 #include <intrin.h>
 #define LIC_FAST_AVX2
 #define LIC_FAST_AVX512
+#define LIC_FAST_AVX512VNNI
 #else
 #define LIC_FAST_AVX2 __attribute__((target("avx2,fma,bmi2,popcnt")))
 #define LIC_FAST_AVX512 \
   __attribute__((target("avx2,fma,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl")))
+#define LIC_FAST_AVX512VNNI \
+  __attribute__((           \
+      target("avx2,fma,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni")))
 #endif
 #endif
 
@@ -33,10 +37,12 @@
 namespace lic_fast::cpu {
 
 /// In ascending order: a CPU that has one has those before it.
-enum class Isa { kScalar, kAvx2, kAvx512 };
+enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni };
 
 inline const char* name(Isa isa) {
   switch (isa) {
+    case Isa::kAvx512Vnni:
+      return "avx512vnni";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx2:
@@ -59,16 +65,20 @@ inline bool supported(Isa isa) {
   const unsigned long long saved = _xgetbv(0);
   const bool avx2 = (saved & 6) == 6 && has(7, 1, 1u << 5 | 1u << 8);
   if (isa == Isa::kAvx2) return avx2;
-  return avx2 && (saved & 0xe6) == 0xe6 &&
-         has(7, 1, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31);
+  const bool avx512 = avx2 && (saved & 0xe6) == 0xe6 &&
+                      has(7, 1, 1u << 16 | 1u << 17 | 1u << 28 | 1u << 30 | 1u << 31);
+  return isa == Isa::kAvx512 ? avx512 : avx512 && has(7, 2, 1u << 11);
 #elif defined(LIC_FAST_X86)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                     __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   switch (isa) {
+    case Isa::kAvx512Vnni:
+      return avx512 && __builtin_cpu_supports("avx512vnni");
     case Isa::kAvx512:
-      return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl");
+      return avx512;
     case Isa::kAvx2:
       return avx2;
     default:
@@ -82,7 +92,7 @@ inline bool supported(Isa isa) {
 /// Those that this CPU has, in ascending order.
 inline std::vector<Isa> supported() {
   std::vector<Isa> all;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512}) {
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
     if (supported(isa)) all.push_back(isa);
   }
   return all;

@@ -97,9 +97,10 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 class GDN(CompressaiGDN):
     """CompressAI's generalised divisive normalisation by :func:`lic_fast.ops.gdn`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, H, W)."""
-        if needs_gradient(self.beta, self.gamma) or torch.compiler.is_compiling():
+    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
+        """(B, C, H, W) to (B, C, H, W), in place of x where that is allowed."""
+        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if tracing or needs_gradient(self.beta, self.gamma):
             beta, gamma = self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)
         else:
             beta, gamma = ops.prepared(
@@ -107,7 +108,7 @@ class GDN(CompressaiGDN):
                 [self.beta, self.gamma],
                 lambda: (self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)),
             )
-        return ops.gdn(x, gamma, beta, inverse=self.inverse)
+        return ops.gdn(x, gamma, beta, inverse=self.inverse, overwrite=overwrite)
 
 
 class Sequential(nn.Sequential):
@@ -132,10 +133,15 @@ class Sequential(nn.Sequential):
             skip = residual if i == final else None
             following = activation_of(layers[i + 1]) if i + 1 < len(layers) else None
             fusible = not _has_hooks(layer)
+            # The largest maps of a model stand between a convolution and its norm.
+            fresh = i > 0 and isinstance(layers[i - 1], (nn.Conv2d, nn.ConvTranspose2d))
             if fusible and isinstance(layer, Conv2d):
                 x = layer(x, following or "none", skip)
             elif fusible and isinstance(layer, SubpixelConv) and skip is None:
                 x = layer(x, following or "none")
+            elif fusible and isinstance(layer, GDN) and skip is None:
+                x = layer(x, overwrite=fresh and not _has_hooks(layers[i - 1]))
+                following = None
             else:
                 x = layer(x) if skip is None else layer(x) + skip
                 following = None
@@ -237,7 +243,7 @@ class ResidualBlockWithStride(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, H / stride, W / stride)."""
-        out = self.gdn(self.conv2(self.conv1(x, "leaky_relu")))
+        out = self.gdn(self.conv2(self.conv1(x, "leaky_relu")), overwrite=True)
         return added(out, x) if self.skip is None else self.skip(x, residual=out)
 
 
@@ -253,7 +259,7 @@ class ResidualBlockUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, upsample * H, upsample * W)."""
-        out = self.igdn(self.conv(self.subpel_conv(x, "leaky_relu")))
+        out = self.igdn(self.conv(self.subpel_conv(x, "leaky_relu")), overwrite=True)
         return added(out, self.upsample(x))
 
 

@@ -224,14 +224,14 @@ class SymmetricalTransFormer(SliceCompressionModel):
         x = self.pos_drop(self.patch_embed(x))
         for layer in self.layers:
             x = layer(x)
-        return x.permute(0, 3, 1, 2)
+        return _map_of(x)
 
     def synthesis(self, y_hat: Tensor) -> Tensor:
         """g_s: transformer stages and the final convolutions."""
         x = y_hat.permute(0, 2, 3, 1).contiguous()
         for layer in self.syn_layers:
             x = layer(x)
-        return self.end_conv(x.permute(0, 3, 1, 2))
+        return self.end_conv(_map_of(x))
 
     @classmethod
     def arguments_from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -263,6 +263,12 @@ class SymmetricalTransFormer(SliceCompressionModel):
             "hyper_synthesis_channels": hyper_synthesis_channels(state_dict),
             **slice_network_arguments(state_dict),
         }
+
+
+def _map_of(tokens: Tensor) -> Tensor:
+    """(B, H, W, C) to (B, C, H, W): without a copy where convolutions take channels last."""
+    x = tokens.permute(0, 3, 1, 2)
+    return x if fast_on_cpu(tokens) else x.contiguous()
 
 
 class PatchEmbed(nn.Module):

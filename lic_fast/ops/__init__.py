@@ -6,6 +6,7 @@ from lic_fast.ops.conv2d import conv2d, conv_transpose2d
 from lic_fast.ops.conv3x3 import conv3x3
 from lic_fast.ops.feed_forward import feed_forward
 from lic_fast.ops.gdn import gdn
+from lic_fast.ops.integer_conv2d import integer_conv2d
 from lic_fast.ops.linear import linear
 from lic_fast.ops.memory import release_memory, reused_memory
 from lic_fast.ops.prepared import prepared
@@ -31,6 +32,7 @@ __all__ = [
     "dequantize",
     "feed_forward",
     "gdn",
+    "integer_conv2d",
     "linear",
     "prepared",
     "quantize",

@@ -20,7 +20,14 @@ from lic_fast.ops.tokens import as_tokens, chunks
 __all__ = ["gdn", "reference"]
 
 
-def gdn(x: Tensor, gamma: Tensor, beta: Tensor, *, inverse: bool = False) -> Tensor:
+def gdn(
+    x: Tensor,
+    gamma: Tensor,
+    beta: Tensor,
+    *,
+    inverse: bool = False,
+    overwrite: bool = False,
+) -> Tensor:
     """Divides each channel by (inverse: multiplies it with) the norm of all at its place.
 
     Args:
@@ -28,12 +35,13 @@ def gdn(x: Tensor, gamma: Tensor, beta: Tensor, *, inverse: bool = False) -> Ten
         gamma: (C, C), not negative, converted to the type of `x`.
         beta: (C,), positive, converted to the type of `x`.
         inverse: Whether to multiply.
+        overwrite: Whether the result may take the place of `x` in memory.
 
     Returns:
         (B, C, H, W), of the type of `x`.
     """
     if fast_on_cpu(x, gamma, beta):
-        return _in_chunks(x, gamma, beta, inverse)
+        return _in_chunks(x, gamma, beta, inverse, overwrite)
     return reference(x, gamma, beta, inverse=inverse)
 
 
@@ -43,10 +51,10 @@ def reference(x: Tensor, gamma: Tensor, beta: Tensor, *, inverse: bool = False) 
     return x * (torch.sqrt(norm) if inverse else torch.rsqrt(norm))
 
 
-def _in_chunks(x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool) -> Tensor:
+def _in_chunks(x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool, overwrite: bool) -> Tensor:
     """Some positions at a time, so that squares and norms stay in the cache."""
     x = x.contiguous(memory_format=torch.channels_last)
-    out = torch.empty_like(x)
+    out = x if overwrite else torch.empty_like(x)
     mix = packed_linear(gamma, beta, x.dtype)
     for part, into in chunks(as_tokens(x), as_tokens(out), x.shape[1]):
         norm = mix(part * part)

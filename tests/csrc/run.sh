@@ -24,6 +24,11 @@ compile() { "${CXX:-g++}" "${flags[@]}" "$@"; }
 compile $memory tests/csrc/test_rans.cpp -o "$build/test_rans"
 "$build/test_rans"
 
+compile $memory -pthread tests/csrc/test_integer.cpp csrc/integer/conv.cpp \
+  csrc/integer/scalar.cpp csrc/integer/avx2.cpp csrc/integer/avx512.cpp \
+  csrc/integer/avx512vnni.cpp -o "$build/test_integer"
+"$build/test_integer"
+
 compile -fsanitize=thread -pthread tests/csrc/test_threads.cpp "${kernels[@]}" \
   -o "$build/test_threads"
 "$build/test_threads"

@@ -1,0 +1,85 @@
+// The Python face of the integer convolution: arrays in, checked, and out.
+
+#include "integer/bindings.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cpu/isa.hpp"
+#include "integer/conv.hpp"
+
+namespace lic_fast::integer {
+namespace {
+
+namespace py = pybind11;
+template <class T>
+using Dense = py::array_t<T, py::array::c_style>;
+
+void check(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+std::size_t size(const py::array& array, int dimension) {
+  return static_cast<std::size_t>(array.shape(dimension));
+}
+
+std::unique_ptr<Weights> make_weights(const Dense<std::int8_t>& weights, std::size_t groups) {
+  check(weights.ndim() == 4 && weights.shape(2) == weights.shape(3) && weights.shape(2) % 2 == 1,
+        "weights must be (M, N / groups, k, k) with an odd k");
+  check(groups > 0 && weights.size() > 0 && size(weights, 0) % groups == 0,
+        "the output channels do not divide into the groups");
+  return std::make_unique<Weights>(weights.data(), size(weights, 0), size(weights, 1) * groups,
+                                   groups, size(weights, 2));
+}
+
+void compute(const Weights& weights, const std::vector<Dense<std::uint8_t>>& x,
+             const std::vector<std::uint8_t>& border, Dense<std::int32_t>& out, std::size_t stride,
+             unsigned threads, const std::optional<std::string>& isa) {
+  check((x.size() == 1 || x.size() == 2) && border.size() == x.size(),
+        "there must be one or two halves, and a border for each");
+  check(stride > 0 && stride <= weights.kernel, "the stride must be in 1..k");
+  Problem problem{weights, 0, 0, 0, stride, x.size(), {}, {}, nullptr};
+  for (std::size_t half = 0; half < x.size(); ++half) {
+    check(x[half].ndim() == 4 && size(x[half], 3) == weights.in_channels, "x must be (B, H, W, N)");
+    for (int d = 0; d < 4; ++d) {
+      check(x[half].shape(d) == x[0].shape(d), "the halves have different shapes");
+    }
+    problem.x[half] = x[half].data();
+    problem.border[half] = border[half];
+  }
+  problem.batch = size(x[0], 0);
+  problem.height = size(x[0], 1);
+  problem.width = size(x[0], 2);
+  check(out.ndim() == 4 && size(out, 0) == problem.batch && size(out, 1) == problem.out_height() &&
+            size(out, 2) == problem.out_width() && size(out, 3) == weights.out_channels,
+        "out must be (B, H', W', M)");
+  if (out.size() == 0) return;
+  problem.out = out.mutable_data();
+  const cpu::Isa chosen = isa ? cpu::isa_of_name(*isa) : cpu::default_isa();
+  const py::gil_scoped_release release;
+  convolve(problem, chosen, threads);
+}
+
+}  // namespace
+
+void bind(py::module_& module) {
+  py::class_<Weights>(module, "IntegerWeights",
+                      "Weights of an integer convolution, packed; see "
+                      "lic_fast.ops.integer_conv2d.")
+      .def(py::init(&make_weights), py::arg("weights").noconvert(), py::arg("groups"));
+  module.def("integer_conv2d", &compute, py::arg("weights"), py::arg("x"), py::arg("border"),
+             py::arg("out").noconvert(), py::arg("stride"), py::arg("threads"),
+             py::arg("isa") = py::none(),
+             "Writes the sums of a convolution of 7-bit halves; see lic_fast.ops.integer_conv2d.");
+}
+
+}  // namespace lic_fast::integer
