@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from lic_fast.ops import add_residual
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Convolution
 from lic_fast.ops.prepared import prepared
@@ -140,8 +141,7 @@ class MergedStep:
     def decoded(self, mean_support: Tensor, quantized: Tensor) -> Tensor:
         """Quantised slices + half the tanh of their predicted residuals."""
         x = self._lrp_own(quantized, "gelu", self._lrp_support(mean_support))
-        residual = _run(self._lrp_further, x)
-        return torch.add(quantized, torch.tanh_(residual), alpha=0.5)
+        return add_residual(quantized, _run(self._lrp_further, x))
 
 
 def _run(layers: list[Convolution], x: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lic_fast.entropy.merged_slices import may_merge, merged_step
+from lic_fast.ops import add_residual
 
 __all__ = ["Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
 
@@ -135,7 +136,7 @@ def _plain_step(
             step, mean_supports, quantized.chunk(len(step), 1), strict=True
         )
     ]
-    return quantized + 0.5 * torch.tanh(torch.cat(residuals, 1))
+    return add_residual(quantized, torch.cat(residuals, 1))
 
 
 def _merged_step(

@@ -72,10 +72,12 @@ class SliceCompressionModel(CompressionModel):
     def precision(self) -> Precision:
         """Floating-point type of the transforms: "float32", "bfloat16" or "float16".
 
-        Weights stay float32 and are converted once. The entropy path stays
-        float32, and so do training and whatever else needs gradients. The
-        choice is no part of the state dict or the fingerprint, and a stream
-        decodes at any precision: only the reconstruction's last bits change.
+        "float32", the default, stands for the type that parameters and input
+        have. With the others weights stay as they are and are converted once;
+        the entropy path keeps the parameters' type, and so do training and
+        whatever else needs gradients. The choice is no part of the state dict
+        or the fingerprint, and a stream decodes at any precision: only the
+        reconstruction's last bits change.
         """
         return self._precision
 
@@ -132,6 +134,8 @@ class SliceCompressionModel(CompressionModel):
             return transform(x)
         if x.device.type == "cpu" and current_backend() == "auto":
             x = x.contiguous(memory_format=torch.channels_last)
+        if self.precision == "float32":
+            return transform(x)
         return transform(x.to(getattr(torch, self.precision))).to(x.dtype)
 
     # The entropy path.

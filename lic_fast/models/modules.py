@@ -14,7 +14,7 @@ from compressai.layers import GDN as CompressaiGDN
 from torch import Tensor, nn
 
 from lic_fast import ops
-from lic_fast.ops.dispatch import fast_on_cpu, needs_gradient
+from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.prepared import present
 
@@ -99,16 +99,16 @@ class GDN(CompressaiGDN):
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """(B, C, H, W) to (B, C, H, W), in place of x where that is allowed."""
-        tracing = torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if tracing or needs_gradient(self.beta, self.gamma):
-            beta, gamma = self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)
+        if fast_on_cpu(x, self.beta, self.gamma):
+            # Made once, so that what is packed of them stays.
+            beta, gamma = ops.prepared("gdn", [self.beta, self.gamma], self._effective)
         else:
-            beta, gamma = ops.prepared(
-                "gdn",
-                [self.beta, self.gamma],
-                lambda: (self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)),
-            )
+            beta, gamma = self._effective()
         return ops.gdn(x, gamma, beta, inverse=self.inverse, overwrite=overwrite)
+
+    def _effective(self) -> tuple[Tensor, Tensor]:
+        """Beta and gamma as the equation has them, from the parameters that are trained."""
+        return self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)
 
 
 class Sequential(nn.Sequential):

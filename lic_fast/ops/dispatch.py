@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lic_fast.ops import onednn
 from lic_fast.ops.backend import current_backend
 
-__all__ = ["fast_on_cpu", "needs_gradient"]
+__all__ = ["fast_on_cpu"]
 
 
 def fast_on_cpu(x: Tensor, *others: Tensor | None) -> bool:
@@ -21,11 +21,10 @@ def fast_on_cpu(x: Tensor, *others: Tensor | None) -> bool:
         and type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
-        and not needs_gradient(x, *others)
+        and not (torch.is_grad_enabled() and any(_requires_grad(t) for t in (x, *others)))
         and onednn.usable(x)
     )
 
 
-def needs_gradient(*tensors: Tensor | None) -> bool:
-    """Whether a gradient may be asked of what is computed from these."""
-    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+def _requires_grad(tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.requires_grad

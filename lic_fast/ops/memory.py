@@ -3,7 +3,7 @@
 glibc's malloc takes every block of 32 MiB and more from the system and gives it
 back when it is freed. A feature map of a photograph is larger, so that each of
 its pages is faulted in anew for each layer: on the machines measured, as long
-as the layers' arithmetic takes, or longer (``benchmarks/results/models.md``).
+as the layers' arithmetic takes, or longer (``benchmarks/results/models-analysis.md``).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 These are the operators to which torch.compile lowers a frozen model. Their
 float32 products run at 1.8 to 2.3 times the rate of ``F.linear`` on AMD CPUs,
 where that calls a BLAS without AVX-512; packed weights save a reordering for
-each call, which for a slice network's convolutions is up to half of the time.
+each call (``benchmarks/results/layers.md``).
 """
 
 from __future__ import annotations

@@ -50,8 +50,9 @@ def _stamp(tensor: Tensor) -> tuple[Any, ...]:
     version = 0 if tensor.is_inference() else tensor._version
     stamp = (version, tensor.data_ptr(), tensor.dtype, tensor.device, tensor.shape)
     if tensor.device.type != "cpu":
-        # Reading them all would wait for the device.
-        return stamp
+        # Reading them all would wait for the device. Without a version counter nothing is known,
+        # and nothing equals a new object.
+        return (object(),) if tensor.is_inference() else stamp
     # At the speed of memory, 0.15 ms for each million weights in float32.
     values = tensor.detach()
     values = values if values.is_contiguous() else values.contiguous()

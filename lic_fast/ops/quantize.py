@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from lic_fast import _C
 from lic_fast.errors import LatentError
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.launch import launchable
+from lic_fast.ops.prepared import prepared
 
 __all__ = [
     "QuantizedLatents",
@@ -40,10 +40,6 @@ __all__ = [
 _LARGEST_SYMBOL = 2**29
 
 _LAUNCHED = (torch.float32,)
-
-# Version counters of tables on CUDA devices that were seen to ascend: to look costs a
-# synchronisation.
-_ASCENDING: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def round_ste(x: Tensor) -> Tensor:
@@ -291,13 +287,12 @@ def _launch_dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
 
 
 def _checked(scale_table: Tensor) -> Tensor:
-    """The table of a launch, contiguous; that it ascends is looked at once for each version."""
+    """The table of a launch, contiguous.
+
+    That it ascends is looked at once for each version, since to look costs a synchronisation.
+    """
     _check_table(scale_table)
-    # Tensors made in inference mode have no version counter.
-    version = None if scale_table.is_inference() else scale_table._version
-    if version is None or _ASCENDING.get(scale_table) != version:
-        _check_ascending(scale_table)
-        _ASCENDING[scale_table] = version
+    prepared("ascending", [scale_table], lambda: _check_ascending(scale_table))
     return scale_table.detach().contiguous()
 
 

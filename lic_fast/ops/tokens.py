@@ -9,8 +9,7 @@ from torch import Tensor
 __all__ = ["as_tokens", "chunks"]
 
 # Elements of the widest intermediate: 4 MiB in float32, which two cores keep in their caches.
-# Measured on the feed-forward halves of STF: 13.5 ms against 15.8 ms in one piece, and the same
-# from half to twice this size.
+# What it gains: benchmarks/results/layers.md, "Feed-forward half".
 _ELEMENTS = 1 << 20
 
 

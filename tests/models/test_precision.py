@@ -40,6 +40,18 @@ def test_precision_is_checked_and_belongs_to_no_state():
     assert set(net.state_dict()) == names
 
 
+@pytest.mark.parametrize("name", ["auto", "reference"])
+@torch.no_grad()
+def test_a_model_in_float64_computes_in_float64(name):
+    net, x = tiny(CLASSES[1]).double(), pictures(CLASSES[1]).double()
+    with backend(name):
+        y = net._transformed(net.analysis, x)
+    assert y.dtype == torch.float64
+    with torch.enable_grad():
+        expected = net.analysis(x)
+    torch.testing.assert_close(y, expected.detach(), rtol=1e-12, atol=1e-12)
+
+
 def test_training_stays_in_float32():
     net, x = tiny(CLASSES[1]).train(), pictures(CLASSES[1])
     net.precision = "bfloat16"

@@ -1,0 +1,152 @@
+"""What single rewrites of the CPU's path are worth, beside what PyTorch does without them.
+
+`python -m benchmarks.layers` prints Markdown tables: medians in milliseconds on all of torch's
+threads. `python -m benchmarks.layers profile STF bfloat16 analysis` prints instead which of torch's
+operators a transform spends its time in, at 768x512.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.models.nets import Input, build
+from lic_fast import ops
+from lic_fast.ops import tokens
+from lic_fast.ops.feed_forward import reference
+
+TOKENS = ((98304, 48), (24576, 96), (6144, 192), (1536, 384))
+CONVOLUTIONS = ((384, 224), (576, 224), (224, 176), (128, 64))
+
+
+def milliseconds(work: Callable[[], object], rounds: int = 15) -> float:
+    """Median of some calls, after two untimed ones."""
+    times = []
+    for _ in range(rounds + 2):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[2:]) * 1e3
+
+
+def table(title: str, heads: tuple[str, ...]) -> None:
+    """The head of a table."""
+    print(f"\n## {title}\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+
+
+def row(name: str, *numbers: float) -> None:
+    """A line of it."""
+    print(f"| {name} | " + " | ".join(f"{n:.2f}" for n in numbers) + " |", flush=True)
+
+
+def memory() -> None:
+    """Filling fresh memory and memory that is there."""
+    table("Filling a tensor", ("MiB", "fresh", "fresh, memory kept", "there before"))
+    for mebibytes in (40, 75, 150):
+        elements = mebibytes << 18
+        there = torch.empty(elements)
+        fresh = milliseconds(lambda n=elements: torch.empty(n).fill_(1))
+        with ops.reused_memory():
+            kept = milliseconds(lambda n=elements: torch.empty(n).fill_(1))
+        row(str(mebibytes), fresh, kept, milliseconds(lambda t=there: t.fill_(1)))
+        ops.release_memory()
+
+
+def linear_maps() -> None:
+    """A map to four times the channels and a GELU."""
+    heads = ("tokens, channels", "F.linear, F.gelu", "ops.linear", "Gflop/s", "Gflop/s")
+    table("Linear map and GELU, to four times the channels", heads)
+    for count, channels in TOKENS:
+        x, weight = torch.randn(count, channels), torch.randn(4 * channels, channels)
+        bias = torch.randn(4 * channels)
+        plain = milliseconds(lambda x=x, w=weight, b=bias: F.gelu(F.linear(x, w, b)))
+        fast = milliseconds(lambda x=x, w=weight, b=bias: ops.linear(x, w, b, activation="gelu"))
+        work = 2 * count * weight.numel() / 1e6
+        row(f"{count}, {channels}", plain, fast, work / plain, work / fast)
+
+
+def convolutions() -> None:
+    """The 3x3 convolutions of slice networks."""
+    heads = ("channels", "F.conv2d, F.gelu", "the same, channels last", "ops.conv2d")
+    table("3x3 convolution and GELU at 32x48", heads)
+    for n, m in CONVOLUTIONS:
+        x, weight, bias = torch.randn(1, n, 32, 48), torch.randn(m, n, 3, 3) / n, torch.randn(m)
+        last = x.contiguous(memory_format=torch.channels_last)
+
+        def plain(x: torch.Tensor, w: torch.Tensor = weight, b: torch.Tensor = bias) -> object:
+            return F.gelu(F.conv2d(x, w, b, padding=1))
+
+        row(
+            f"{n} to {m}",
+            milliseconds(lambda x=x, f=plain: f(x)),
+            milliseconds(lambda x=last, f=plain: f(x)),
+            milliseconds(
+                lambda x=last, w=weight, b=bias: ops.conv2d(
+                    x, w, b, padding=(1, 1), activation="gelu"
+                )
+            ),
+        )
+
+
+def feed_forward() -> None:
+    """The second half of a transformer block."""
+    heads = ("tokens, channels", "definition", "in one piece", "in chunks")
+    table("Feed-forward half", heads)
+    for count, channels in TOKENS:
+        x = torch.randn(count, channels)
+        shapes = ((channels,), (channels,), (4 * channels, channels), (4 * channels,))
+        shapes += ((channels, 4 * channels), (channels,))
+        parameters = [torch.randn(shape) / shape[-1] ** 0.5 for shape in shapes]
+        fast = lambda x=x, p=parameters: ops.feed_forward(x, *p)  # noqa: E731
+        plain = milliseconds(lambda x=x, p=parameters: reference(x, *p, 1e-5))
+        chunked, size = milliseconds(fast), tokens._ELEMENTS
+        tokens._ELEMENTS = 1 << 40
+        whole = milliseconds(fast)
+        tokens._ELEMENTS = size
+        row(f"{count}, {channels}", plain, whole, chunked)
+
+
+def profile_transform(name: str, precision: str, part: str) -> None:
+    """Milliseconds of the operators that take most of a transform."""
+    model = build(name)
+    model.precision = precision  # type: ignore[assignment]
+    x = Input(768, 512).padded(model.multiple).picture()
+    x = x if part == "analysis" else model._transformed(model.analysis, x)
+    transform = getattr(model, part)
+    for _ in range(4):
+        model._transformed(transform, x)
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        for _ in range(3):
+            model._transformed(transform, x)
+    found = sorted(profiler.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    table(f"{name}, {precision}, {part}", ("operator", "milliseconds", "calls"))
+    row("all", sum(e.self_cpu_time_total for e in found) / 3e3, sum(e.count for e in found) / 3)
+    for event in found[:8]:
+        row(event.key, event.self_cpu_time_total / 3e3, event.count / 3)
+
+
+@torch.no_grad()
+def main() -> None:
+    """See the module."""
+    torch.manual_seed(0)
+    if sys.argv[1:2] == ["profile"]:
+        with ops.reused_memory():
+            profile_transform(*sys.argv[2:5])
+        return
+    print("# Single layers on the CPU\n\n`python -m benchmarks.layers`: medians in milliseconds.")
+    memory()
+    # Without the faults, which all would have alike.
+    with ops.reused_memory():
+        linear_maps()
+        convolutions()
+        feed_forward()
+
+
+if __name__ == "__main__":
+    main()
