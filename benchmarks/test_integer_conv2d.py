@@ -34,7 +34,8 @@ def test_integer_conv2d(benchmark, name, kind):
     halves = 2 if kind == "14 bits" else 1
     benchmark.extra_info["operations"] = halves * 2 * weight.numel() * 32 * 48
     if kind.startswith(("7", "14")):
-        work = lambda: integer_conv2d([x] * halves, weight, border=[0] * halves, groups=groups)  # noqa: E731
+        border = [torch.zeros(x.shape[1], dtype=torch.uint8)] * halves
+        work = lambda: integer_conv2d([x] * halves, weight, border=border, groups=groups)  # noqa: E731
     elif kind == "oneDNN int8":
         form = ([1, 1], [1, 1], [1, 1], groups)
         ones, zeros = torch.ones(m), torch.zeros(m, dtype=torch.int64)

@@ -229,7 +229,7 @@ class IntegerWeights:
 def integer_conv2d(
     weights: IntegerWeights,
     x: Sequence[npt.NDArray[np.uint8]],
-    border: Sequence[int],
+    border: Sequence[npt.NDArray[np.uint8]],
     out: _Int32,
     stride: int,
     threads: int,

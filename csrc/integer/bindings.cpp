@@ -42,7 +42,7 @@ std::unique_ptr<Weights> make_weights(const Dense<std::int8_t>& weights, std::si
 }
 
 void compute(const Weights& weights, const std::vector<Dense<std::uint8_t>>& x,
-             const std::vector<std::uint8_t>& border, Dense<std::int32_t>& out, std::size_t stride,
+             const std::vector<Dense<std::uint8_t>>& border, Dense<std::int32_t>& out, std::size_t stride,
              unsigned threads, const std::optional<std::string>& isa) {
   check((x.size() == 1 || x.size() == 2) && border.size() == x.size(),
         "there must be one or two halves, and a border for each");
@@ -54,7 +54,9 @@ void compute(const Weights& weights, const std::vector<Dense<std::uint8_t>>& x,
       check(x[half].shape(d) == x[0].shape(d), "the halves have different shapes");
     }
     problem.x[half] = x[half].data();
-    problem.border[half] = border[half];
+    check(border[half].ndim() == 1 && size(border[half], 0) == weights.in_channels,
+          "a border must be (N,)");
+    problem.border[half] = border[half].data();
   }
   problem.batch = size(x[0], 0);
   problem.height = size(x[0], 1);

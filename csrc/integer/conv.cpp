@@ -18,23 +18,36 @@ std::vector<std::uint8_t> pad(const Problem& p, std::size_t half, std::size_t im
   const Weights& w = p.weights;
   const std::size_t pixel = w.groups * w.quads * kQuad, side = w.kernel / 2;
   const bool dense = w.group_in == w.quads * kQuad;
-  std::vector<std::uint8_t> padded(rows * columns * pixel, p.border[half]);
-  for (std::size_t r = 0; r < rows; ++r) {
-    const std::size_t y = first + r;  // of the padded map
-    if (y < side || y - side >= p.height) continue;
-    const std::uint8_t* from = p.x[half] + (image * p.height + y - side) * p.width * w.in_channels;
-    std::uint8_t* to = padded.data() + (r * columns + side) * pixel;
+  std::vector<std::uint8_t> padded(rows * columns * pixel);
+  // A pixel's groups, each behind the padding of the one before.
+  const auto copy = [&](const std::uint8_t* from, std::uint8_t* to, std::size_t pixels) {
     if (dense) {
-      std::memcpy(to, from, p.width * pixel);
-      continue;
+      std::memcpy(to, from, pixels * pixel);
+      return;
     }
-    for (std::size_t i = 0; i < p.width * w.groups; ++i) {
+    for (std::size_t i = 0; i < pixels * w.groups; ++i) {
       std::memcpy(to + i * w.quads * kQuad, from + i * w.group_in, w.group_in);
     }
+  };
+  const auto beyond = [&](std::size_t r, std::size_t first_column, std::size_t end) {
+    for (std::size_t c = first_column; c < end; ++c) {
+      copy(p.border[half], padded.data() + (r * columns + c) * pixel, 1);
+    }
+  };
+  for (std::size_t r = 0; r < rows; ++r) {
+    const std::size_t y = first + r;  // of the padded map
+    if (y < side || y - side >= p.height) {
+      beyond(r, 0, columns);
+      continue;
+    }
+    copy(p.x[half] + (image * p.height + y - side) * p.width * w.in_channels,
+         padded.data() + (r * columns + side) * pixel, p.width);
+    beyond(r, 0, side);
+    beyond(r, side + p.width, columns);
   }
   std::uint8_t all = 0;
   for (const std::uint8_t value : padded) all |= value;
-  if (all > 127) throw std::invalid_argument("activations must be in 0..127");
+  if (all > 127) throw std::invalid_argument("activations and border must be in 0..127");
   return padded;
 }
 

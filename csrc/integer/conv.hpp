@@ -50,7 +50,7 @@ struct Problem {
   std::size_t stride;
   std::size_t halves;        // 1, or 2 for activations of 14 bits
   const std::uint8_t* x[2];  // (batch, height, width, in_channels), high half first
-  std::uint8_t border[2];    // of each half: what lies beyond the edge
+  const std::uint8_t* border[2];  // (in_channels,) of each half: what lies beyond the edge
   std::int32_t* out;         // (batch, out_height, out_width, out_channels)
 
   std::size_t out_height() const { return (height + stride - 1) / stride; }

@@ -5,8 +5,7 @@ r"""Convolution of small integers, with the same result everywhere.
 with activations a of 7 bits, or of 14 bits in two halves :math:`a = 128 h + l`,
 weights w of 8 bits and sums of 32 bits. Sums of integers do not depend on their
 order, so every instruction set, thread count and device gives the same bits as
-the definition in float64, :func:`reference`, which is exact below 2^53 (DESIGN.md,
-section 1).
+the definition in float64, :func:`reference`, whose sums are exact below 2^53.
 
 On the CPU ``csrc/integer`` computes it: the products of two neighbours, at most
 2 * 127 * 128 < 2^15, fit the 16 bits in which AVX2 and AVX-512 without VNNI sum
@@ -34,7 +33,7 @@ def integer_conv2d(
     x: Sequence[Tensor],
     weight: Tensor,
     *,
-    border: Sequence[int] = (0,),
+    border: Sequence[Tensor],
     stride: int = 1,
     groups: int = 1,
 ) -> Tensor:
@@ -44,8 +43,8 @@ def integer_conv2d(
         x: One or two maps (B, N, H, W) of uint8 in 0..127: the activations, or
             their high and their low halves. Best with channels last.
         weight: (M, N / groups, k, k) int8, k odd.
-        border: The activation beyond the edges, one number for each map: that
-            which stands for zero.
+        border: The activations beyond the edges, (N,) uint8 for each map: those
+            that stand for zero.
         stride: Steps along rows and columns, 1..k.
         groups: Groups that N and M divide into.
 
@@ -58,20 +57,19 @@ def integer_conv2d(
         TypeError: A type is another.
     """
     _check(x, weight, border, stride, groups)
+    packed, largest = prepared(("integer", groups), [weight], lambda: _prepare(weight, groups))
+    largest *= _HALF ** len(x) - 1
+    if largest >= 2**31:
+        raise ValueError(f"a sum of these weights may reach {largest}, which 32 bits do not hold")
     if x[0].device.type != "cpu" or current_backend() == "reference":
         return reference(x, weight, border=border, stride=stride, groups=groups)
-    packed = prepared(
-        ("integer", groups),
-        [weight],
-        lambda: _C.IntegerWeights(weight.detach().contiguous().numpy(), groups),
-    )
     batch, _, height, width = x[0].shape
     shape = (batch, -(-height // stride), -(-width // stride), weight.shape[0])
     out = torch.empty(shape, dtype=torch.int32)
     _C.integer_conv2d(
         packed,
         [half.permute(0, 2, 3, 1).contiguous().numpy() for half in x],
-        list(border),
+        [beyond.numpy() for beyond in border],
         out.numpy(),
         stride,
         torch.get_num_threads(),
@@ -83,38 +81,57 @@ def reference(
     x: Sequence[Tensor],
     weight: Tensor,
     *,
-    border: Sequence[int] = (0,),
+    border: Sequence[Tensor],
     stride: int = 1,
     groups: int = 1,
 ) -> Tensor:
     """The definition of :func:`integer_conv2d`, in float64."""
-    activations, beyond = x[0].double(), float(border[0])
+    activations, beyond = x[0].double(), border[0].double()
     if len(x) == 2:
         activations = _HALF * activations + x[1].double()
-        beyond = _HALF * beyond + border[1]
+        beyond = _HALF * beyond + border[1].double()
     side = weight.shape[2] // 2
-    padded = F.pad(activations, (side,) * 4, value=beyond)
+    batch, _, height, width = x[0].shape
+    padded = beyond.view(1, -1, 1, 1).repeat(batch, 1, height + 2 * side, width + 2 * side)
+    padded[:, :, side : side + height, side : side + width] = activations
     sums = F.conv2d(padded, weight.double(), stride=stride, groups=groups)
     return sums.to(torch.int32).contiguous(memory_format=torch.channels_last)
 
 
 def largest_sum(weight: Tensor, halves: int = 1) -> int:
-    """The largest magnitude that a sum can have, with activations of 7 or, in halves, 14 bits."""
-    rows = weight.detach().flatten(1).to(torch.int64).abs().sum(1)
-    return int(rows.max()) * (_HALF**halves - 1)
+    """The largest magnitude that a sum can have, with activations of 7 or, in halves, 14 bits.
+
+    No partial sum, in whatever order, is larger: activations are not negative, so that
+    it lies between the sum of the negative weights and that of the positive ones, each
+    times the largest activation.
+    """
+    return _largest_row(weight) * (_HALF**halves - 1)
+
+
+def _largest_row(weight: Tensor) -> int:
+    rows = weight.detach().flatten(1).to(torch.int64)
+    return max(int(rows.clamp(min=0).sum(1).max()), -int(rows.clamp(max=0).sum(1).min()))
+
+
+def _prepare(weight: Tensor, groups: int) -> tuple[_C.IntegerWeights, int]:
+    return _C.IntegerWeights(weight.detach().cpu().contiguous().numpy(), groups), _largest_row(
+        weight
+    )
 
 
 def _check(
-    x: Sequence[Tensor], weight: Tensor, border: Sequence[int], stride: int, groups: int
+    x: Sequence[Tensor], weight: Tensor, border: Sequence[Tensor], stride: int, groups: int
 ) -> None:
     if len(x) not in (1, 2) or len(border) != len(x):
         raise ValueError(
             "there must be one map or two halves and a border for each, "
             f"not {len(x)} and {len(border)}"
         )
-    if weight.dtype != torch.int8 or any(half.dtype != torch.uint8 for half in x):
+    types = {half.dtype for half in (*x, *border)}
+    if weight.dtype != torch.int8 or types != {torch.uint8}:
         raise TypeError(
-            f"activations must be uint8 and weights int8, not {x[0].dtype} and {weight.dtype}"
+            "activations and border must be uint8 and weights int8, not "
+            f"{', '.join(sorted(map(str, types)))} and {weight.dtype}"
         )
     if weight.dim() != 4 or weight.shape[2] != weight.shape[3] or weight.shape[2] % 2 == 0:
         raise ValueError(f"weight must be (M, N / groups, k, k), k odd, not {tuple(weight.shape)}")
@@ -126,10 +143,10 @@ def _check(
         raise ValueError(f"{weight.shape[0]} channels do not divide into {groups} groups")
     if not 1 <= stride <= weight.shape[2]:
         raise ValueError(f"the stride must be in 1..{weight.shape[2]}, not {stride}")
-    if any(not 0 <= value < _HALF for value in border):
-        raise ValueError(f"a border must be in 0..{_HALF - 1}, not {list(border)}")
-    if current_backend() == "reference" and any(bool((half >= _HALF).any()) for half in x):
-        raise ValueError("activations must be in 0..127")
-    largest = prepared(("largest sum", len(x)), [weight], lambda: largest_sum(weight, len(x)))
-    if largest >= 2**31:
-        raise ValueError(f"a sum of these weights may reach {largest}, which 32 bits do not hold")
+    if any(beyond.shape != (channels,) for beyond in border):
+        raise ValueError(
+            f"a border must be ({channels},), not {[tuple(beyond.shape) for beyond in border]}"
+        )
+    checked = [*x, *border] if current_backend() == "reference" else border
+    if any(bool((half >= _HALF).any()) for half in checked if half.device.type == "cpu"):
+        raise ValueError("activations and border must be in 0..127")

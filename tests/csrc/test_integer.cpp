@@ -22,7 +22,7 @@ struct Case {
 std::size_t below(std::mt19937& random, std::size_t limit) { return random() % limit; }
 
 std::int64_t expected(const Case& c, const std::vector<std::uint8_t> (&x)[2],
-                      const std::uint8_t (&border)[2], const std::vector<std::int8_t>& weights,
+                      const std::vector<std::uint8_t> (&border)[2], const std::vector<std::int8_t>& weights,
                       std::size_t image, std::size_t row, std::size_t column, std::size_t m) {
   const std::size_t in = c.group_in * c.groups, side = c.kernel / 2, group = m / c.group_out;
   std::int64_t sum = 0;
@@ -33,8 +33,8 @@ std::int64_t expected(const Case& c, const std::vector<std::uint8_t> (&x)[2],
       std::int64_t value = 0;
       for (std::size_t half = 0; half < c.halves; ++half) {
         const std::size_t pixel = (image * c.height + y - side) * c.width + z - side;
-        value =
-            128 * value + (inside ? x[half][pixel * in + group * c.group_in + n] : border[half]);
+        const std::size_t channel = group * c.group_in + n;
+        value = 128 * value + (inside ? x[half][pixel * in + channel] : border[half][channel]);
       }
       sum += value * weights[(m * c.group_in + n) * c.kernel * c.kernel + tap];
     }
@@ -47,14 +47,16 @@ void check(const Case& c, std::mt19937& random) {
   std::vector<std::int8_t> weights(out * c.group_in * c.kernel * c.kernel);
   for (auto& w : weights) w = static_cast<std::int8_t>(static_cast<int>(below(random, 256)) - 128);
   std::vector<std::uint8_t> x[2];
-  const std::uint8_t border[2] = {static_cast<std::uint8_t>(below(random, 128)), 127};
+  std::vector<std::uint8_t> border[2];
   const integer::Weights packed(weights.data(), out, in, c.groups, c.kernel);
   integer::Problem problem{packed, c.batch, c.height, c.width, c.stride, c.halves, {}, {}, nullptr};
   for (std::size_t half = 0; half < c.halves; ++half) {
     x[half].resize(c.batch * c.height * c.width * in);
     for (auto& value : x[half]) value = static_cast<std::uint8_t>(below(random, 128));
     problem.x[half] = x[half].data();
-    problem.border[half] = border[half];
+    border[half].resize(in);
+    for (auto& value : border[half]) value = static_cast<std::uint8_t>(below(random, 128));
+    problem.border[half] = border[half].data();
   }
   for (const cpu::Isa isa : cpu::supported()) {
     std::vector<std::int32_t> sums(c.batch * problem.out_height() * problem.out_width() * out, -1);
