@@ -23,8 +23,8 @@ __all__ = [
     "EXP",
     "LEAKY_SLOPE",
     "LIMIT",
-    "LOG2_E",
     "LN_2",
+    "LOG2_E",
     "exp",
     "gelu",
     "leaky_relu",
@@ -76,7 +76,7 @@ LEAKY_SLOPE = float.fromhex("0x1.47ae14p-7")
 
 
 def gelu(x: Tensor) -> Tensor:
-    r"""x Phi(x), Phi the normal distribution function; off by less than 5e-5.
+    r"""The product of x and Phi(x), Phi the normal distribution; off by less than 5e-5.
 
     Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016. Phi is a
     polynomial in x, evaluated by Horner's rule and clamped to [0, 1].
@@ -93,7 +93,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 def exp(x: Tensor) -> Tensor:
-    """The exponential of x <= 0, relatively off by less than 2e-7; exp(-87) below -87.
+    """Exponential of x <= 0, relatively off by less than 2e-7; that of -87 below -87.
 
     x = n ln 2 + r with an integer n and a polynomial in r. The factor 2^n is
     put together from its bits.
@@ -125,12 +125,12 @@ def sigmoid(x: Tensor) -> Tensor:
 
 
 def relu(x: Tensor) -> Tensor:
-    """x where it is above zero, else zero without a sign."""
+    """Keeps x where it is above zero, else gives zero without a sign."""
     return torch.where(x > 0, x, 0.0)
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """x where it is above zero, else x times :data:`LEAKY_SLOPE`."""
+    """Keeps x where it is above zero, else multiplies it with :data:`LEAKY_SLOPE`."""
     return torch.where(x > 0, x, x * LEAKY_SLOPE)
 
 
