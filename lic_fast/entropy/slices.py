@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lic_fast.entropy.merged_slices import may_merge, merged_step
-from lic_fast.ops import add_residual
+from lic_fast.ops import add_residual, exact
 
 __all__ = ["Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
 
@@ -48,6 +48,8 @@ class SliceNetworks:
         max_support_slices: m, or negative for all earlier slices.
         mean_attention: Applied to the input of f and l (TCM), or None.
         scale_attention: Applied to the input of g (TCM), or None.
+        exact: Whether the networks compute the same on every machine, so that what
+            stands between them must too.
     """
 
     mean: _Networks
@@ -56,6 +58,7 @@ class SliceNetworks:
     max_support_slices: int
     mean_attention: _Networks | None = None
     scale_attention: _Networks | None = None
+    exact: bool = False
 
     def support(self, decoded: list[Tensor]) -> list[Tensor]:
         """The slices among those decoded that the next one may depend on."""
@@ -136,7 +139,10 @@ def _plain_step(
             step, mean_supports, quantized.chunk(len(step), 1), strict=True
         )
     ]
-    return add_residual(quantized, torch.cat(residuals, 1))
+    residual = torch.cat(residuals, 1)
+    if networks.exact:
+        return exact.add_residual(quantized, residual)
+    return add_residual(quantized, residual)
 
 
 def _merged_step(

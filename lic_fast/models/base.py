@@ -44,8 +44,9 @@ class SliceCompressionModel(CompressionModel):
 
     Attributes:
         architecture: Name of the class, as checkpoints and files state it.
-        portable: Whether streams decode on any machine. False: these models
-            compute in floating point, whose rounding differs between machines.
+        portable: Whether streams decode on any machine. If not, the entropy path
+            computes in floating point, whose rounding differs between machines;
+            :func:`lic_fast.make_portable` turns such a model into a portable one.
         z_downsampling: Pixels per element of z along each side.
         arguments: The constructor's keywords, enough to build the model again.
     """
@@ -53,7 +54,7 @@ class SliceCompressionModel(CompressionModel):
     _precision: Precision = "float32"
 
     architecture: ClassVar[str]
-    portable: ClassVar[bool] = False
+    portable: bool = False
     z_downsampling: ClassVar[int] = 64
 
     entropy_bottleneck: EntropyBottleneck
@@ -120,6 +121,7 @@ class SliceCompressionModel(CompressionModel):
             scale=self.cc_scale_transforms,
             lrp=self.lrp_transforms,
             max_support_slices=self.max_support_slices,
+            exact=self.portable,
         )
 
     def _transformed(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

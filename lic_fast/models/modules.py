@@ -14,6 +14,8 @@ from compressai.layers import GDN as CompressaiGDN
 from torch import Tensor, nn
 
 from lic_fast import ops
+from lic_fast.entropy.integer.activation import ExactGELU, ExactLeakyReLU, ExactReLU
+from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.prepared import present
@@ -135,7 +137,7 @@ class Sequential(nn.Sequential):
             fusible = not _has_hooks(layer)
             # The largest maps of a model stand between a convolution and its norm.
             fresh = i > 0 and isinstance(layers[i - 1], (nn.Conv2d, nn.ConvTranspose2d))
-            if fusible and isinstance(layer, Conv2d):
+            if fusible and isinstance(layer, (Conv2d, IntegerConv2d)):
                 x = layer(x, following or "none", skip)
             elif fusible and isinstance(layer, SubpixelConv) and skip is None:
                 x = layer(x, following or "none")
@@ -153,10 +155,12 @@ def activation_of(module: nn.Module) -> Activation | None:
     """The name under which an operator fuses this activation, None if it does not."""
     if _has_hooks(module):
         return None
-    if type(module) is nn.GELU and module.approximate == "none":
+    if type(module) is ExactGELU or (type(module) is nn.GELU and module.approximate == "none"):
         return "gelu"
-    if type(module) is nn.ReLU:
+    if type(module) in (nn.ReLU, ExactReLU):
         return "relu"
+    if type(module) is ExactLeakyReLU:
+        return "leaky_relu"
     if type(module) is nn.LeakyReLU and module.negative_slope == 0.01:
         return "leaky_relu"
     return None
@@ -182,7 +186,8 @@ class SubpixelConv(Sequential):
 
 def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "none") -> Tensor:
     """A :class:`Conv2d`, the activation and a :class:`torch.nn.PixelShuffle`."""
-    if not fast_on_cpu(x, conv.weight) or _has_hooks(conv) or _has_hooks(shuffle):
+    plain = not isinstance(conv, Conv2d) or _has_hooks(conv) or _has_hooks(shuffle)
+    if plain or not fast_on_cpu(x, conv.weight):
         return shuffle(conv(x, activation))
     r = shuffle.upscale_factor
     weight: Any

@@ -25,6 +25,7 @@ __all__ = [
     "LIMIT",
     "LN_2",
     "LOG2_E",
+    "add_residual",
     "exp",
     "gelu",
     "leaky_relu",
@@ -132,6 +133,18 @@ def relu(x: Tensor) -> Tensor:
 def leaky_relu(x: Tensor) -> Tensor:
     """Keeps x where it is above zero, else multiplies it with :data:`LEAKY_SLOPE`."""
     return torch.where(x > 0, x, x * LEAKY_SLOPE)
+
+
+def add_residual(quantized: Tensor, lrp: Tensor) -> Tensor:
+    """The sum of a quantised slice and half the hyperbolic tangent of its predicted residual.
+
+    Latent residual prediction, as :func:`lic_fast.ops.add_residual` defines it.
+
+    Args:
+        quantized: (B, C, H, W) float32.
+        lrp: The same.
+    """
+    return quantized + tanh(lrp) * 0.5
 
 
 def scaled(sums: Tensor, scale: Tensor) -> Tensor:

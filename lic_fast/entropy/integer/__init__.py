@@ -1,0 +1,1 @@
+"""The entropy path of a portable model: modules that compute the same on every machine."""

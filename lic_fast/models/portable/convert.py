@@ -1,0 +1,136 @@
+"""From a trained model in floating point to a portable one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lic_fast.entropy.integer.conv import IntegerConv2d
+from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.portable.maps import ENTROPY_PATH, layers_of, quantizers
+from lic_fast.models.portable.statistics import covariances, observe, passes
+from lic_fast.models.portable.twins import become_portable, twin
+from lic_fast.ops import round_ste
+
+__all__ = ["make_portable"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+@torch.no_grad()
+def make_portable(
+    model: SliceCompressionModel,
+    calibration_images: Iterable[Tensor],
+    *,
+    progress: Progress | None = None,
+) -> SliceCompressionModel:
+    """A copy of a trained model whose streams decode on every machine.
+
+    Its entropy path (hyper-synthesis, slice networks with their attention, latent
+    residual prediction) becomes a function of integers: weights of 8 bits with a
+    scale for each channel, activations of 14 bits in the mean and scale networks and
+    of 7 elsewhere, sums of 32 bits, and between them single IEEE operations. The
+    transforms stay as they are. ``docs/portable.md`` has the arithmetic. No
+    training takes place; ranges and covariances come from the calibration pictures.
+
+    Args:
+        model: With its CDF tables made. It is not changed.
+        calibration_images: (3, H, W) or (B, 3, H, W) each, in [0, 1], of any size:
+            some dozens of photographs of 256 x 256 pixels and more, like those that will be
+            coded.
+        progress: Told of every picture and every layer.
+
+    Returns:
+        A model of the same class, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: The model is portable already or has no tables, there are no
+            pictures, or one has another form.
+    """
+    if model.portable:
+        raise ValueError("the model is portable already")
+    model.cdf_tables()
+    told = progress or (lambda what, done, total: None)
+    source = copy.deepcopy(model).cpu().float().eval()
+    latents = _latents_of(source, list(calibration_images), told)
+
+    def code(what: str) -> Callable[[], None]:
+        def run() -> None:
+            for i, (y, z_hat) in enumerate(latents):
+                source._latents(z_hat, _rounder(y))
+                told(what, i + 1, len(latents))
+
+        return run
+
+    path = {n: m for n, m in source.named_modules() if n.startswith(ENTROPY_PATH)}
+    looked_at = {n: m for n, m in path.items() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    seen = observe(code("ranges"), looked_at, {})
+    maps, layers = layers_of(source, seen)
+    inputs = quantizers(maps, layers)
+    filled = {}
+    for group in passes({name: layer.module for name, layer in layers.items()}):
+        found = covariances(code("covariances"), group)
+        for name in group:
+            layer = layers[name]
+            exact: Any = twin(layer.module)
+            exact.fill(
+                layer.module.weight, layer.module.bias, inputs[name], layer.halves, found.pop(name)
+            )
+            filled[name] = exact
+            told("weights", len(filled), len(layers))
+
+    become_portable(source)
+    for name, exact in filled.items():
+        target = source.get_submodule(name)
+        assert isinstance(target, IntegerConv2d)
+        target.load_state_dict(exact.state_dict())
+    return source
+
+
+def _latents_of(
+    model: SliceCompressionModel, images: list[Tensor], told: Progress
+) -> list[tuple[Tensor, Tensor]]:
+    """Y and z_hat of the pictures."""
+    if not images:
+        raise ValueError("there are no calibration pictures")
+    latents = []
+    medians = model._medians()
+    for i, image in enumerate(images):
+        for x in _batched(image).split(1):
+            y = model._transformed(model.analysis, _whole(x, model.multiple))
+            z_hat = (model.h_a(y) - medians).round() + medians
+            latents.append((y.contiguous(), z_hat.contiguous()))
+        told("latents", i + 1, len(images))
+    return latents
+
+
+def _batched(image: Tensor) -> Tensor:
+    x = image[None] if image.dim() == 3 else image
+    if x.dim() != 4 or x.shape[1] != 3 or 0 in x.shape or not x.is_floating_point():
+        raise ValueError(
+            "a calibration picture must be (3, H, W) or (B, 3, H, W) and floating point, not "
+            f"{tuple(image.shape)} and {image.dtype}"
+        )
+    if not bool(((x >= 0) & (x <= 1)).all()):
+        raise ValueError("a calibration picture must be in [0, 1]")
+    return x.detach().cpu().float()
+
+
+def _whole(x: Tensor, multiple: int) -> Tensor:
+    """Cut to multiples of the sides that the model takes, or filled up to one."""
+    height, width = (side // multiple * multiple or side for side in x.shape[2:])
+    rows, columns = -height % multiple, -width % multiple
+    return F.pad(x[:, :, :height, :width], (0, columns, 0, rows), mode="replicate")
+
+
+def _rounder(y: Tensor) -> Any:
+    def quantize(channels: slice, mean: Tensor, scale: Tensor) -> Tensor:
+        return round_ste(y[:, channels] - mean) + mean
+
+    return quantize
