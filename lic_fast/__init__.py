@@ -18,6 +18,7 @@ from lic_fast.lazy import lazy_names
 if TYPE_CHECKING:
     from lic_fast import ans, codec, models, ops, rans, zoo
     from lic_fast.models.checkpoint import accelerate, load
+    from lic_fast.models.portable.convert import make_portable
     from lic_fast.ops.backend import backend
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "backend",
     "codec",
     "load",
+    "make_portable",
     "models",
     "ops",
     "rans",
@@ -47,6 +49,7 @@ __getattr__, __dir__ = lazy_names(
         "backend": "ops.backend",
         "codec": None,
         "load": "models.checkpoint",
+        "make_portable": "models.portable.convert",
         "models": None,
         "ops": None,
         "rans": None,

@@ -34,6 +34,7 @@ __all__ = [
     "note",
     "prepare_process",
     "print_table",
+    "progress_bar",
     "run_batch",
     "warn",
     "warnings_of",
@@ -142,15 +143,7 @@ def run_batch(
     outcome: Outcome[Item, Result] = Outcome()
     for path, message in problems:
         _report(outcome, path, message, console)
-    progress = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        transient=True,
-        disable=quiet or len(items) < 2 or not console.is_terminal,
-    )
+    progress = progress_bar(console, hidden=quiet or len(items) < 2)
     with progress:
         task = progress.add_task(title, total=len(items))
         for item in items:
@@ -171,6 +164,20 @@ def run_batch(
                 outcome.done.append((item, result))
             progress.advance(task)
     return outcome
+
+
+def progress_bar(console: Console | None = None, *, hidden: bool = False) -> Progress:
+    """A progress bar on standard error, shown if that is a terminal."""
+    console = console or error_console()
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        disable=hidden or not console.is_terminal,
+    )
 
 
 def _report(outcome: Outcome[Item, Result], path: Path, message: str, console: Console) -> None:

@@ -20,6 +20,8 @@ from lic_fast.cli.options import (
     DeviceOption,
     ModelOption,
     OverwriteOption,
+    PrecisionChoice,
+    PrecisionOption,
 )
 from lic_fast.cli.runtime import NamedModel, configuration, load_model, resolve_device
 from lic_fast.cli.text import display, human_bytes, ratio
@@ -76,6 +78,7 @@ def demo(
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = DeviceChoice.auto,
+    precision: PrecisionOption = PrecisionChoice.auto,
     overwrite: OverwriteOption = False,
 ) -> None:
     """Code a photograph and draw original, decoded picture and difference side by side."""
@@ -95,7 +98,7 @@ def demo(
     with expected_errors(), warnings_of(image or Path(_PHOTOGRAPH)):
         picture = _read(image)
     target_device = resolve_device(device)
-    named = load_model(model, target_device)
+    named = load_model(model, target_device, precision)
     with expected_errors(), warnings_of(decoded):
         name = display(_PHOTOGRAPH if image is None else image.name)
         data, result, measured = _code(picture, named, name)

@@ -20,6 +20,8 @@ from lic_fast.cli.options import (
     MaxPixelsOption,
     ModelOption,
     OverwriteOption,
+    PrecisionChoice,
+    PrecisionOption,
     QuietOption,
 )
 from lic_fast.cli.paths import Source, collect
@@ -74,6 +76,7 @@ def evaluate(
     paths: InputPaths,
     model: ModelOption = None,
     device: DeviceOption = DeviceChoice.auto,
+    precision: PrecisionOption = PrecisionChoice.auto,
     json_out: Annotated[
         str | None,
         typer.Option(
@@ -105,7 +108,7 @@ def evaluate(
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     target_device = resolve_device(device)
-    named = load_model(model, target_device)
+    named = load_model(model, target_device, precision)
     warm = False
 
     def work(source: Source) -> report.Row:

@@ -12,6 +12,7 @@ import lic_fast
 from lic_fast.cli.console import prepare_process
 from lic_fast.cli.demo import demo
 from lic_fast.cli.evaluate import evaluate
+from lic_fast.cli.export import export
 from lic_fast.cli.info import info
 from lic_fast.cli.transcode import compress, decompress
 from lic_fast.cli.zoo import models
@@ -50,6 +51,7 @@ app.command()(decompress)
 app.command()(info)
 app.command("eval")(evaluate)
 app.command()(demo)
+app.command()(export)
 app.command()(models)
 
 

@@ -20,6 +20,8 @@ __all__ = [
     "OutOption",
     "OverwriteOption",
     "PictureFormat",
+    "PrecisionChoice",
+    "PrecisionOption",
     "QuietOption",
 ]
 
@@ -37,6 +39,15 @@ class LayoutChoice(str, Enum):
 
     lanes = "lanes"
     compressai = "compressai"
+
+
+class PrecisionChoice(str, Enum):
+    """Types of the transforms, by their names in torch; auto is the model's default."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 class PictureFormat(str, Enum):
@@ -114,5 +125,13 @@ LayoutOption = Annotated[
     typer.Option(
         "--layout",
         help="Of the streams: lanes is the fast one; compressai has the bytes of compressai.ans.",
+    ),
+]
+PrecisionOption = Annotated[
+    PrecisionChoice,
+    typer.Option(
+        "--precision",
+        help="Of the transforms. auto: for a portable model bfloat16 where the processor computes "
+        "in it, else float32. Files decode at any.",
     ),
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import lic_fast
 from lic_fast.cli.console import expected_errors, fail
-from lic_fast.cli.options import DeviceChoice
+from lic_fast.cli.options import DeviceChoice, PrecisionChoice
 from lic_fast.cli.text import display
 from lic_fast.errors import ModelMismatchError
 
@@ -43,7 +43,9 @@ def resolve_device(choice: DeviceChoice) -> str:
     return "cpu"
 
 
-def load_model(name_or_path: str | None, device: str) -> NamedModel:
+def load_model(
+    name_or_path: str | None, device: str, precision: PrecisionChoice = PrecisionChoice.auto
+) -> NamedModel:
     """Loads a model of the zoo by its name, else a checkpoint by its path.
 
     Ends the command with status 2 if there is neither, with status 1 if the checkpoint
@@ -52,7 +54,20 @@ def load_model(name_or_path: str | None, device: str) -> NamedModel:
     Args:
         name_or_path: None for the zoo's default.
         device: As torch names it.
+        precision: Of the transforms.
     """
+    named = _load(name_or_path, device)
+    set_precision(named.model, precision)
+    return named
+
+
+def set_precision(model: SliceCompressionModel, precision: PrecisionChoice) -> None:
+    """Sets the type of the transforms, if one was chosen."""
+    if precision is not PrecisionChoice.auto:
+        model.precision = precision.value  # type: ignore[assignment]
+
+
+def _load(name_or_path: str | None, device: str) -> NamedModel:
     from lic_fast import zoo
 
     name = zoo.DEFAULT if name_or_path is None else name_or_path
@@ -76,9 +91,15 @@ def _label(path: Path) -> str:
 class ModelFinder:
     """The model that each file needs: the one given, else the zoo's that wrote it."""
 
-    def __init__(self, given: NamedModel | None, device: str) -> None:
+    def __init__(
+        self,
+        given: NamedModel | None,
+        device: str,
+        precision: PrecisionChoice = PrecisionChoice.auto,
+    ) -> None:
         self._given = given
         self._device = device
+        self._precision = precision
         self._loaded: dict[str, SliceCompressionModel] = {}
 
     def find(self, container: Container) -> SliceCompressionModel:
@@ -97,6 +118,7 @@ class ModelFinder:
         for name in sorted(zoo.names(), key=lambda name: name != container.model_name):
             if name not in self._loaded:
                 self._loaded[name] = zoo.load(name, device=self._device)
+                set_precision(self._loaded[name], self._precision)
             if self._loaded[name].fingerprint() == container.fingerprint:
                 return self._loaded[name]
         stated = f' "{display(container.model_name)}"' if container.model_name else ""
@@ -118,6 +140,7 @@ def configuration(named: NamedModel, device: str) -> dict[str, Any]:
         "architecture": named.model.architecture,
         "fingerprint": named.model.fingerprint().hex(),
         "portable": bool(named.model.portable),
+        "precision": named.model.precision,
         "device": device,
         "device_name": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),

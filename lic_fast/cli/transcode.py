@@ -26,6 +26,8 @@ from lic_fast.cli.options import (
     OutOption,
     OverwriteOption,
     PictureFormat,
+    PrecisionChoice,
+    PrecisionOption,
     QuietOption,
 )
 from lic_fast.cli.paths import Inputs, Job, PlanError, collect, plan
@@ -55,6 +57,7 @@ def compress(
     out: OutOption = None,
     model: ModelOption = None,
     device: DeviceOption = DeviceChoice.auto,
+    precision: PrecisionOption = PrecisionChoice.auto,
     strip: Annotated[
         bool, typer.Option("--strip", help="Leave out the ICC profile and the EXIF data.")
     ] = False,
@@ -75,7 +78,7 @@ def compress(
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     target_device = resolve_device(device)
-    named = load_model(model, target_device)
+    named = load_model(model, target_device, precision)
 
     def work(job: Job) -> Coded:
         _refuse_existing(job.target, overwrite)
@@ -143,6 +146,7 @@ def decompress(
     ] = None,
     model: ModelOption = None,
     device: DeviceOption = DeviceChoice.auto,
+    precision: PrecisionOption = PrecisionChoice.auto,
     overwrite: OverwriteOption = False,
     keep_suffix: KeepSuffixOption = False,
     max_pixels: MaxPixelsOption = None,
@@ -165,7 +169,7 @@ def decompress(
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     target_device = resolve_device(device)
-    given = load_model(model, target_device) if model is not None else None
+    given = load_model(model, target_device, precision) if model is not None else None
     finder = ModelFinder(given, target_device)
 
     def work(job: Job) -> None:

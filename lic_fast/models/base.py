@@ -26,6 +26,7 @@ from lic_fast.errors import ChecksumError, LatentError
 from lic_fast.models.fingerprint import fingerprint
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
+from lic_fast.ops.dispatch import fast_bfloat16
 from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["Precision", "SliceCompressionModel"]
@@ -51,7 +52,7 @@ class SliceCompressionModel(CompressionModel):
         arguments: The constructor's keywords, enough to build the model again.
     """
 
-    _precision: Precision = "float32"
+    _precision: Precision | None = None
 
     architecture: ClassVar[str]
     portable: bool = False
@@ -73,20 +74,26 @@ class SliceCompressionModel(CompressionModel):
     def precision(self) -> Precision:
         """Floating-point type of the transforms: "float32", "bfloat16" or "float16".
 
-        "float32", the default, stands for the type that parameters and input
-        have. With the others weights stay as they are and are converted once;
-        the entropy path keeps the parameters' type, and so do training and
-        whatever else needs gradients. The choice is no part of the state dict
-        or the fingerprint, and a stream decodes at any precision: only the
+        "float32" stands for the type that parameters and input have. With the
+        others weights stay as they are and are converted once; the entropy path
+        keeps the parameters' type, and so do training and whatever else needs
+        gradients. The default is "float32", and for a portable model "bfloat16" on
+        a CPU or GPU that computes in it natively: nothing depends on how its
+        transforms round. The choice is no part of the state dict or the
+        fingerprint, and a stream decodes at any precision: only the
         reconstruction's last bits change.
         """
+        if self._precision is None:
+            fast = self.portable and fast_bfloat16(self._medians().device)
+            return "bfloat16" if fast else "float32"
         return self._precision
 
     @precision.setter
-    def precision(self, name: Precision) -> None:
-        if name not in get_args(Precision):
+    def precision(self, name: Precision | None) -> None:
+        if name is not None and name not in get_args(Precision):
             raise ValueError(
-                f"precision must be one of {', '.join(get_args(Precision))}, not {name!r}"
+                f"precision must be one of {', '.join(get_args(Precision))}, or None for the "
+                f"default, not {name!r}"
             )
         self._precision = name
 
@@ -143,9 +150,23 @@ class SliceCompressionModel(CompressionModel):
     # The entropy path.
 
     def _latents(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
+        if self.portable:
+            self._check_portable(z_hat)
         return run_slices(
             self.slice_networks(), self.h_mean_s(z_hat), self.h_scale_s(z_hat), quantize
         )
+
+    def _check_portable(self, z_hat: Tensor) -> None:
+        if self.training:
+            raise ValueError(
+                "a portable model does not train: train the model that it was made from"
+            )
+        types = {z_hat.dtype, self.gaussian_conditional.scale_table.dtype}
+        if types != {torch.float32}:
+            raise ValueError(
+                "a portable model's entropy path is defined in float32: leave the model in it, "
+                "and set model.precision for transforms of another type"
+            )
 
     def _medians(self) -> Tensor:
         return self.entropy_bottleneck.quantiles[:, 0, 1].detach().view(1, -1, 1, 1)
@@ -168,6 +189,10 @@ class SliceCompressionModel(CompressionModel):
             ValueError: The input has another form.
         """
         self._check_input(x)
+        if self.portable and torch.is_grad_enabled():
+            # Integers have no gradient, and with one the transforms would round otherwise.
+            with torch.no_grad():
+                return self.forward(x)
         y = self._transformed(self.analysis, x)
         z = self.h_a(y)
         z_likelihoods = _likelihoods(self.entropy_bottleneck, z)
@@ -389,6 +414,22 @@ class SliceCompressionModel(CompressionModel):
             buffers,
             lambda: CdfTables(*(buffer.detach().cpu().numpy() for buffer in buffers)),
         )
+
+    def update(self, *args: Any, **keywords: Any) -> bool:
+        """Makes the CDF tables; see :meth:`compressai.models.CompressionModel.update`.
+
+        A portable model has them from its file, for good: made again elsewhere, by
+        other rounding, they would be other tables.
+
+        Raises:
+            ValueError: The model is portable, and `force` is set.
+        """
+        if not self.portable:
+            return super().update(*args, **keywords)
+        force = keywords.get("force", args[1] if len(args) > 1 else False)
+        if force:
+            raise ValueError("a portable model's CDF tables are part of it: they are not remade")
+        return False
 
     def fingerprint(self) -> bytes:
         """Eight bytes that tell models apart whose weights or CDF tables differ.

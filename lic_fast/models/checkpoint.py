@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lic_fast.errors import CheckpointError
 from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.portable.files import fill_from_file, is_portable
 from lic_fast.models.state_dict import (
     INTEGERS,
     TABLES,
@@ -44,14 +46,17 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> SliceCompressi
         device: Where the model goes.
 
     Returns:
-        The model in evaluation mode, in float32, with its CDF tables made.
+        The model in evaluation mode, in float32, with its CDF tables made; a portable
+        one if that is what the file holds.
 
     Raises:
         CheckpointError: The file is missing, cannot be read or fits no model; the
             message names what was missing and what was left over.
     """
-    content = _read(Path(path))
+    content, metadata = _read(Path(path))
     try:
+        if is_portable(metadata):
+            return _portable(content, metadata).eval().to(device)
         entries = _checked(_unwrap(content))
         entries = {
             name: value.float() if value.is_floating_point() else value
@@ -65,15 +70,31 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> SliceCompressi
     return model.eval().to(device)
 
 
-def _read(path: Path) -> Any:
+def _portable(entries: Mapping[str, Tensor], metadata: Mapping[str, str]) -> SliceCompressionModel:
+    known = _recognize(entries)
+    try:
+        # Loading must not disturb the caller's random numbers.
+        with torch.random.fork_rng(devices=[]):
+            model = known(**known.arguments_from_state_dict(entries))
+    except (*_NOT_INFERRED, RuntimeError, MemoryError) as error:
+        raise CheckpointError(f"no portable {known.architecture}: {error!r}") from None
+    fill_from_file(model, entries, metadata)
+    _check_tables(model)
+    return model
+
+
+def _read(path: Path) -> tuple[Any, Mapping[str, str]]:
+    """What a file holds, and a safetensors file's metadata."""
     if not path.name.endswith(_SUFFIXES):
         raise CheckpointError(f"{path}: a checkpoint's name ends with {', '.join(_SUFFIXES)}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+            with safe_open(path, "pt") as file:
+                metadata = file.metadata() or {}
+            return load_file(path), metadata
+        return torch.load(path, map_location="cpu", weights_only=True), {}
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path}: damaged, or holds more than tensors and plain values, which is not loaded "

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
 from lic_fast.ops import onednn
 from lic_fast.ops.backend import current_backend
 
-__all__ = ["fast_on_cpu"]
+__all__ = ["fast_bfloat16", "fast_on_cpu"]
 
 
 def fast_on_cpu(x: Tensor, *others: Tensor | None) -> bool:
@@ -28,3 +30,15 @@ def fast_on_cpu(x: Tensor, *others: Tensor | None) -> bool:
 
 def _requires_grad(tensor: Tensor | None) -> bool:
     return tensor is not None and tensor.requires_grad
+
+
+@lru_cache
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, and does not only convert from it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    # Private, but there is no other way to ask; where they are missing, float32 is never wrong.
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)

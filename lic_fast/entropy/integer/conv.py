@@ -17,6 +17,8 @@ __all__ = ["IntegerConv2d", "IntegerLinear"]
 
 # Sums, bias included, stay below this: a bit less than 32 bits hold.
 _LARGEST_SUM = 2**31 - 2**24
+# Scales and steps beyond this would leave the range of float32 between layers.
+_SMALLEST = 1e-15
 
 
 class IntegerConv2d(FixedDtype):
@@ -146,6 +148,23 @@ class IntegerConv2d(FixedDtype):
         self.zero.copy_(quantizer.zero)
         self.precision.copy_(torch.tensor([quantizer.bits, halves]))
         self._bits, self._halves = quantizer.bits, halves
+
+    def check(self) -> None:
+        """Refuses numbers with which the layer would not be exact, as a file may hold them.
+
+        Raises:
+            ValueError: A number is out of its range; the message says which.
+        """
+        if (self._bits, self._halves) not in ((7, 1), (14, 1), (14, 2)):
+            raise ValueError(f"an activation has 7 bits or 14 in two halves, not {self.precision}")
+        for name in ("scale", "inverse_step"):
+            values = getattr(self, name)
+            if not bool(((values > _SMALLEST) & (values < 1 / _SMALLEST)).all()):
+                raise ValueError(f"{name} must be in {_SMALLEST:g}..{1 / _SMALLEST:g}")
+        if not bool(((self.zero >= 0) & (self.zero < 2**self._bits)).all()):
+            raise ValueError(f"zero must be in 0..{2**self._bits - 1}")
+        if self.largest_sum() >= 2**31:
+            raise ValueError(f"a sum may reach {self.largest_sum()}, which 32 bits do not hold")
 
     def largest_sum(self) -> int:
         """The largest magnitude of any sum or partial sum, with and without the bias."""

@@ -1,5 +1,6 @@
 """Portable models: made from trained ones, written to files and read again."""
 
 from lic_fast.models.portable.convert import make_portable
+from lic_fast.models.portable.files import largest_sums, portable_file
 
-__all__ = ["make_portable"]
+__all__ = ["largest_sums", "make_portable", "portable_file"]

@@ -60,11 +60,11 @@ def make_portable(
     source = copy.deepcopy(model).cpu().float().eval()
     latents = _latents_of(source, list(calibration_images), told)
 
-    def code(what: str) -> Callable[[], None]:
+    def code(what: str, pass_: int = 0, passes: int = 1) -> Callable[[], None]:
         def run() -> None:
             for i, (y, z_hat) in enumerate(latents):
                 source._latents(z_hat, _rounder(y))
-                told(what, i + 1, len(latents))
+                told(what, pass_ * len(latents) + i + 1, passes * len(latents))
 
         return run
 
@@ -74,8 +74,9 @@ def make_portable(
     maps, layers = layers_of(source, seen)
     inputs = quantizers(maps, layers)
     filled = {}
-    for group in passes({name: layer.module for name, layer in layers.items()}):
-        found = covariances(code("covariances"), group)
+    groups = passes({name: layer.module for name, layer in layers.items()})
+    for i, group in enumerate(groups):
+        found = covariances(code("covariances", i, len(groups)), group)
         for name in group:
             layer = layers[name]
             exact: Any = twin(layer.module)

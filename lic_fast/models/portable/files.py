@@ -1,0 +1,137 @@
+"""Portable models in files: integers, scales and tables, and the transforms' weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from lic_fast.entropy.integer.conv import IntegerConv2d
+from lic_fast.errors import CheckpointError
+from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.portable.twins import become_portable
+
+__all__ = ["METADATA", "fill_from_file", "is_portable", "largest_sums", "portable_file"]
+
+METADATA = "lic_fast"
+"""Key of a safetensors file's metadata under which this project's stand, as JSON."""
+
+_VERSION = 1
+
+
+def portable_file(model: SliceCompressionModel) -> bytes:
+    """The bytes of a safetensors file that :func:`lic_fast.load` reads.
+
+    Weights of the transforms are in float16 where that loses nothing. The
+    metadata name the architecture, its arguments and the fingerprint.
+
+    Raises:
+        ValueError: The model is not portable.
+    """
+    if not model.portable:
+        raise ValueError("the model is not portable: make_portable makes one that is")
+    entries = {
+        name: _compact(value.detach().cpu().contiguous())
+        for name, value in model.state_dict().items()
+    }
+    described = {
+        "portable": _VERSION,
+        "architecture": model.architecture,
+        "arguments": model.arguments,
+        "fingerprint": model.fingerprint().hex(),
+    }
+    return save(entries, metadata={METADATA: json.dumps(described)})
+
+
+def largest_sums(model: SliceCompressionModel) -> dict[str, int]:
+    """The largest magnitude that any sum of each integer layer can have, whatever its input.
+
+    It is below 2^31, as building and loading check.
+    """
+    return {
+        name: module.largest_sum()
+        for name, module in model.named_modules()
+        if isinstance(module, IntegerConv2d)
+    }
+
+
+def _compact(value: Tensor) -> Tensor:
+    half = value.half()
+    fits = value.dtype == torch.float32 and torch.equal(half.float(), value)
+    return half if fits else value.clone()
+
+
+def is_portable(metadata: Mapping[str, str]) -> bool:
+    """Whether a safetensors file's metadata are those of a portable model.
+
+    Raises:
+        CheckpointError: They are of a version that this one does not read, or damaged.
+    """
+    if METADATA not in metadata:
+        return False
+    described = _described(metadata)
+    version = described.get("portable", 0)
+    if version not in (0, _VERSION):
+        raise CheckpointError(
+            f"a portable model of version {version!r}; this lic_fast reads version {_VERSION}"
+        )
+    return bool(version)
+
+
+def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        described = json.loads(metadata[METADATA])
+    except (ValueError, RecursionError):
+        described = None
+    if not isinstance(described, dict):
+        raise CheckpointError(f"its metadata under {METADATA!r} are damaged")
+    return described
+
+
+def fill_from_file(
+    model: SliceCompressionModel, entries: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Turns a model in floating point, of the right widths, into that of a file.
+
+    Raises:
+        CheckpointError: The entries are not those of a portable model, their numbers
+            are such that it would not be exact, or they are not those that were written.
+    """
+    become_portable(model)
+    expected = model.state_dict()
+    complete = {}
+    for name, wanted in expected.items():
+        if name not in entries:
+            raise CheckpointError(f"{name} is missing")
+        found = entries[name]
+        if wanted.is_floating_point() and found.is_floating_point():
+            found = found.float()
+        tables = wanted.numel() == 0
+        if found.dtype != wanted.dtype or (found.shape != wanted.shape and not tables):
+            raise CheckpointError(
+                f"{name} is {found.dtype} {tuple(found.shape)}, it must be {wanted.dtype} "
+                f"{tuple(wanted.shape)}"
+            )
+        complete[name] = found
+    left_over = entries.keys() - expected.keys()
+    if left_over:
+        raise CheckpointError(f"left over: {', '.join(sorted(left_over)[:8])}")
+    model.load_state_dict(complete)
+    for name, module in model.named_modules():
+        check = getattr(module, "check", None)
+        if check is None:
+            continue
+        try:
+            check()
+        except ValueError as error:
+            raise CheckpointError(f"{name}: {error}") from None
+    stated = _described(metadata).get("fingerprint")
+    if stated != model.fingerprint().hex():
+        raise CheckpointError(
+            f"its numbers have the fingerprint {model.fingerprint().hex()}, not {stated}: the file "
+            "was changed after it was written"
+        )
