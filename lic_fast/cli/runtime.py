@@ -64,7 +64,7 @@ def load_model(
 def set_precision(model: SliceCompressionModel, precision: PrecisionChoice) -> None:
     """Sets the type of the transforms, if one was chosen."""
     if precision is not PrecisionChoice.auto:
-        model.precision = precision.value  # type: ignore[assignment]
+        model.precision = precision.value
 
 
 def _load(name_or_path: str | None, device: str) -> NamedModel:

@@ -170,7 +170,7 @@ def decompress(
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     target_device = resolve_device(device)
     given = load_model(model, target_device, precision) if model is not None else None
-    finder = ModelFinder(given, target_device)
+    finder = ModelFinder(given, target_device, precision)
 
     def work(job: Job) -> None:
         _refuse_existing(job.target, overwrite)

@@ -36,6 +36,7 @@ __all__ = [
     "conv1x1",
     "conv3x3",
     "deconv",
+    "fusible",
     "pixels_first",
     "shuffled",
     "subpel_conv3x3",
@@ -123,8 +124,7 @@ class Sequential(nn.Sequential):
 
         Args:
             x: The first layer's input.
-            residual: Added to the last layer's output, which must then be a
-                :class:`Conv2d`.
+            residual: Added to the last layer's output.
             last: An activation behind that.
         """
         layers = [*self, *([] if last is None else [last])]
@@ -134,14 +134,14 @@ class Sequential(nn.Sequential):
             layer = layers[i]
             skip = residual if i == final else None
             following = activation_of(layers[i + 1]) if i + 1 < len(layers) else None
-            fusible = not _has_hooks(layer)
             # The largest maps of a model stand between a convolution and its norm.
             fresh = i > 0 and isinstance(layers[i - 1], (nn.Conv2d, nn.ConvTranspose2d))
-            if fusible and isinstance(layer, (Conv2d, IntegerConv2d)):
+            watched = _has_hooks(layer)
+            if not watched and isinstance(layer, (Conv2d, Linear, IntegerConv2d)):
                 x = layer(x, following or "none", skip)
-            elif fusible and isinstance(layer, SubpixelConv) and skip is None:
+            elif not watched and isinstance(layer, SubpixelConv) and skip is None:
                 x = layer(x, following or "none")
-            elif fusible and isinstance(layer, GDN) and skip is None:
+            elif not watched and isinstance(layer, GDN) and skip is None:
                 x = layer(x, overwrite=fresh and not _has_hooks(layers[i - 1]))
                 following = None
             else:
@@ -164,6 +164,11 @@ def activation_of(module: nn.Module) -> Activation | None:
     if type(module) is nn.LeakyReLU and module.negative_slope == 0.01:
         return "leaky_relu"
     return None
+
+
+def fusible(kind: type[nn.Module], *modules: nn.Module) -> bool:
+    """Whether all modules are of this class itself and nobody watches them."""
+    return all(type(module) is kind and not _has_hooks(module) for module in modules)
 
 
 def _has_hooks(module: nn.Module) -> bool:

@@ -35,6 +35,7 @@ from lic_fast.models.modules import (
     added,
     conv1x1,
     conv3x3,
+    fusible,
     subpel_conv3x3,
 )
 
@@ -241,7 +242,12 @@ class TCM(SliceCompressionModel):
 
 
 class WMSA(nn.Module):
-    """Window multi-head self-attention on (B, H, W, C), shifted by half a window or not."""
+    """Window multi-head self-attention on (B, H, W, C), shifted by half a window or not.
+
+    Attributes:
+        attention: What stands between the linear maps in a portable entropy path, from
+            (B, H, W, 3 * C) to (B, H, W, C), else None.
+    """
 
     def __init__(self, dim: int, head_dim: int, window_size: int, shifted: bool) -> None:
         super().__init__()
@@ -254,17 +260,22 @@ class WMSA(nn.Module):
         self.relative_position_params = nn.Parameter(torch.zeros(dim // head_dim, side, side))
         nn.init.trunc_normal_(self.relative_position_params, std=0.02)
         self.linear = Linear(dim, dim)
+        self.attention: nn.Module | None = None
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(B, H, W, C) to (B, H, W, C), added to `residual` if there is one."""
-        attended = ops.window_attention(
-            self.embedding_layer(x),
+        qkv = self.embedding_layer(x)
+        attended = self._attend(qkv) if self.attention is None else self.attention(qkv)
+        return self.linear(attended, residual=residual)
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        return ops.window_attention(
+            qkv,
             self.relative_position_params.flatten(1).T,
             window_size=self.window_size,
             shift=self.shift,
             mask_value=float("-inf"),
         )
-        return self.linear(attended, residual=residual)
 
 
 class Block(nn.Module):
@@ -288,6 +299,8 @@ class Block(nn.Module):
         x = self.msa(self.ln1(x), residual=x)
         first: Any = self.mlp[0]
         second: Any = self.mlp[2]
+        if not fusible(Linear, first, second) or not fusible(LayerNorm, self.ln2):
+            return self.mlp(self.ln2(x), residual=x)
         return ops.feed_forward(
             x,
             self.ln2.weight,
@@ -352,6 +365,7 @@ class SWAtten(nn.Module):
         self.conv_b = Sequential(
             *residual_units(inner_channels, nn.ReLU), conv1x1(inner_channels, inner_channels)
         )
+        self.gate = nn.Sigmoid()
         self.non_local_block = SwinBlock(inner_channels, head_dim, window_size)
         self.in_conv = conv1x1(channels, inner_channels)
         self.out_conv = conv1x1(inner_channels, channels)
@@ -359,7 +373,7 @@ class SWAtten(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
         x = self.in_conv(x)
-        mask = torch.sigmoid(self.conv_b(self.non_local_block(x)))
+        mask = self.gate(self.conv_b(self.non_local_block(x)))
         return self.out_conv(self.conv_a(x) * mask + x)
 
 
