@@ -20,11 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lic_fast.entropy.integer.slices import (
+    AttendedSupport,
+    PlainSupport,
+    Support,
+    integer_slices,
+)
 from lic_fast.entropy.merged_slices import may_merge, merged_step
 from lic_fast.ops import add_residual, exact
 
@@ -93,7 +100,7 @@ def run_slices(
             (B, channels, H, W) like the mean and the scale it is called with.
             The scale is as the network gave it, not yet clamped.
     """
-    run_step = _merged_step if may_merge(networks, latent_means) else _plain_step
+    run_step = _step_of(networks, latent_means, latent_scales)
     y_hat: list[Tensor] = []
     means: list[Tensor] = []
     scales: list[Tensor] = []
@@ -105,18 +112,34 @@ def run_slices(
             scales.append(scale)
             return quantize(slice(first, first + mean.shape[1]), mean, scale)
 
-        support = networks.support(y_hat)
-        decoded = run_step(networks, step, latent_means, latent_scales, support, quantize_step)
+        decoded = run_step(step, networks.support(y_hat), quantize_step)
         y_hat.extend(decoded.chunk(len(step), 1))
         first += decoded.shape[1]
     return SliceLatents(torch.cat(y_hat, 1), torch.cat(means, 1), torch.cat(scales, 1))
 
 
+_Step = Callable[[range, list[Tensor], Callable[[Tensor, Tensor], Tensor]], Tensor]
+"""(slices, support, quantize) to the decoded slices."""
+
+
+def _step_of(networks: SliceNetworks, latent_means: Tensor, latent_scales: Tensor) -> _Step:
+    """The fastest way to run the steps of an image."""
+    integer = integer_slices(networks, latent_means)
+    if integer is not None:
+        if networks.mean_attention is None:
+            kept: Support = PlainSupport(integer, latent_means, latent_scales)
+        else:
+            kept = AttendedSupport(integer, networks, latent_means, latent_scales)
+        return lambda step, support, quantize: integer.run_step(step, kept, quantize)
+    run = _merged_step if may_merge(networks, latent_means) else _plain_step
+    return partial(run, networks, latent_means, latent_scales)
+
+
 def _plain_step(
     networks: SliceNetworks,
-    step: range,
     latent_means: Tensor,
     latent_scales: Tensor,
+    step: range,
     support: list[Tensor],
     quantize: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
@@ -147,9 +170,9 @@ def _plain_step(
 
 def _merged_step(
     networks: SliceNetworks,
-    step: range,
     latent_means: Tensor,
     latent_scales: Tensor,
+    step: range,
     support: list[Tensor],
     quantize: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:

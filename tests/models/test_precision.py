@@ -33,7 +33,7 @@ def test_precision_is_checked_and_belongs_to_no_state():
     before = net.fingerprint()
     names = set(net.state_dict())
     assert net.precision == "float32"
-    with pytest.raises(ValueError, match="float32, bfloat16, float16, or None .*'int8'"):
+    with pytest.raises(ValueError, match=r"float32, bfloat16, float16, or None .*'int8'"):
         net.precision = "int8"
     net.precision = "bfloat16"
     assert net.fingerprint() == before
