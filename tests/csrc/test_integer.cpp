@@ -22,8 +22,9 @@ struct Case {
 std::size_t below(std::mt19937& random, std::size_t limit) { return random() % limit; }
 
 std::int64_t expected(const Case& c, const std::vector<std::uint8_t> (&x)[2],
-                      const std::vector<std::uint8_t> (&border)[2], const std::vector<std::int8_t>& weights,
-                      std::size_t image, std::size_t row, std::size_t column, std::size_t m) {
+                      const std::vector<std::uint8_t> (&border)[2],
+                      const std::vector<std::int8_t>& weights, std::size_t image, std::size_t row,
+                      std::size_t column, std::size_t m) {
   const std::size_t in = c.group_in * c.groups, side = c.kernel / 2, group = m / c.group_out;
   std::int64_t sum = 0;
   for (std::size_t tap = 0; tap < c.kernel * c.kernel; ++tap) {
