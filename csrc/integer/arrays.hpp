@@ -63,7 +63,7 @@ View<T> strided_view(py::array& array, const char* name, std::ptrdiff_t& channel
   view.image = array.strides(0) / kSize;
   view.row = array.strides(1) / kSize;
   view.pixel = array.strides(2) / kSize;
-  channel = array.shape(3) > 1 ? array.strides(3) / kSize : 1;
+  channel = array.size() > 0 && array.shape(3) > 1 ? array.strides(3) / kSize : 1;
   return view;
 }
 

@@ -4,7 +4,7 @@
 
 namespace lic_fast::integer {
 
-/// Adds what lic_fast/ops/integer_*.py and lic_fast/ops/exact_steps.py call.
+/// Adds what lic_fast/ops/integer_*.py and lic_fast/ops/exact_*.py call.
 void bind(pybind11::module_& module);
 
 // Its parts.

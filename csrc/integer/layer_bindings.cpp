@@ -94,9 +94,10 @@ struct Destination {
     if (!given.is_none()) {
       result = given;
       if (halves == 0) {
-        arrays.push_back(given.cast<py::array>());
+        add(given);
       } else {
-        arrays = given.cast<Arrays>();
+        if (!py::isinstance<py::sequence>(given)) throw py::type_error("out must be a list");
+        for (const py::handle array : given) add(array);
       }
       check(arrays.size() == std::max<std::size_t>(halves, 1),
             "out must have " + std::to_string(halves) + " maps");
@@ -114,6 +115,11 @@ struct Destination {
       output.halves[half] = view_of<std::uint8_t>(arrays[half], shape, "out");
     }
     if (halves == 2) check_apart(arrays[0], arrays[1], "itself");
+  }
+
+  void add(const py::handle& array) {
+    if (!py::isinstance<py::array>(array)) throw py::type_error("out must be an array");
+    arrays.push_back(py::reinterpret_borrow<py::array>(array));
   }
 
   template <class T>
