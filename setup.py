@@ -22,7 +22,10 @@ setup(
             "lic_fast._C",
             sorted(glob("csrc/**/*.cpp", recursive=True)),
             include_dirs=["csrc"],
-            depends=glob("csrc/**/*.hpp", recursive=True),
+            depends=[
+                *glob("csrc/**/*.hpp", recursive=True),
+                *glob("csrc/**/*.inl", recursive=True),
+            ],
             cxx_std=17,
             extra_compile_args=FLAGS,
         )

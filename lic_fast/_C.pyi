@@ -235,3 +235,51 @@ def integer_conv2d(
     threads: int,
     isa: str | None = None,
 ) -> None: ...
+
+class IntegerLayer:
+    def __init__(
+        self,
+        weight: npt.NDArray[np.int8],
+        bias: _Int32,
+        scale: _Float32,
+        border: Sequence[npt.NDArray[np.uint8]],
+        stride: int,
+        groups: int,
+        activation: str,
+        output: tuple[_Float32, _Int32, int] | None,
+    ) -> None: ...
+    def run(
+        self,
+        x: Sequence[npt.NDArray[np.uint8]],
+        residual: _Float32 | None,
+        threads: int,
+        isa: str | None = None,
+        out: _Float32 | Sequence[npt.NDArray[np.uint8]] | None = None,
+    ) -> _Float32 | list[npt.NDArray[np.uint8]]: ...
+
+class IntegerNetwork:
+    def __init__(self, layers: Sequence[IntegerLayer]) -> None: ...
+    def run(
+        self,
+        x: Sequence[npt.NDArray[np.uint8]],
+        threads: int,
+        isa: str | None = None,
+        out: _Float32 | Sequence[npt.NDArray[np.uint8]] | None = None,
+    ) -> _Float32 | list[npt.NDArray[np.uint8]]: ...
+
+def exact_quantize(
+    x: _Float32,
+    inverse_step: _Float32,
+    zero: _Int32,
+    bits: int,
+    out: Sequence[npt.NDArray[np.uint8]],
+    threads: int,
+    isa: str | None = None,
+) -> None: ...
+def exact_add_residual(
+    quantized: _Float32,
+    lrp: _Float32,
+    out: _Float32,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...

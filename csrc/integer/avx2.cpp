@@ -6,15 +6,17 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
-#include "integer/conv.hpp"
+#include "integer/exact.hpp"
+#include "integer/kernels.hpp"
 
 #define LIC_FAST_TARGET LIC_FAST_AVX2
 
 namespace lic_fast::integer {
 namespace {
 
-constexpr std::size_t kPixels = 4, kBlocks = 1;
+constexpr std::size_t kPixels = 4, kBlocks = 1, kLanes = 8;
 
 struct Sums {
   struct Factors {
@@ -41,7 +43,7 @@ struct Sums {
 };
 
 LIC_FAST_TARGET LIC_FAST_INLINE Sums shifted(Sums sums) {
-  return {_mm256_slli_epi32(sums.low, 7), _mm256_slli_epi32(sums.high, 7)};
+  return {_mm256_slli_epi32(sums.low, kHalfBits), _mm256_slli_epi32(sums.high, kHalfBits)};
 }
 
 /// Sums of pairs fit 16 bits, as activations have 7: see conv.hpp.
@@ -54,11 +56,76 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums added(Sums sums, __m256i x, Sums::Factors w
   return {added(sums.low, x, weights.low), added(sums.high, x, weights.high)};
 }
 
+struct Floats {
+  __m256 v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Floats all(float x) { return {_mm256_set1_ps(x)}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Floats load(const float* x) {
+    return {_mm256_loadu_ps(x)};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Floats sums(const std::int32_t* x,
+                                                     const std::int32_t* bias) {
+    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bias));
+    return {_mm256_cvtepi32_ps(_mm256_add_epi32(a, b))};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE void store(float* to) const { _mm256_storeu_ps(to, v); }
+  LIC_FAST_TARGET LIC_FAST_INLINE void store_halves(std::uint8_t* high, std::uint8_t* low) const {
+    const __m256i x = _mm256_cvtps_epi32(v);
+    if (high != nullptr) store(high, _mm256_srli_epi32(x, kHalfBits));
+    if (low != nullptr) store(low, _mm256_and_si256(x, _mm256_set1_epi32(kHalfTop)));
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static void store(std::uint8_t* to, __m256i x) {
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), _mm_packus_epi16(words, words));
+  }
+};
+
+LIC_FAST_TARGET LIC_FAST_INLINE Floats operator+(Floats a, Floats b) {
+  return {_mm256_add_ps(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats operator-(Floats a, Floats b) {
+  return {_mm256_sub_ps(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats operator*(Floats a, Floats b) {
+  return {_mm256_mul_ps(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats operator/(Floats a, Floats b) {
+  return {_mm256_div_ps(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats at_least(Floats x, Floats low) {
+  return {_mm256_max_ps(x.v, low.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats at_most(Floats x, Floats high) {
+  return {_mm256_min_ps(x.v, high.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats rounded(Floats x) {
+  return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats positive_or(Floats x, Floats other) {
+  return {_mm256_blendv_ps(other.v, x.v, _mm256_cmp_ps(x.v, _mm256_setzero_ps(), _CMP_GT_OQ))};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats magnitude(Floats x) {
+  return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), x.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats with_sign_of(Floats x, Floats sign) {
+  return {_mm256_or_ps(magnitude(x).v, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign.v))};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
+}
+
+#include "integer/exact.inl"
+//
+#include "integer/end.inl"
+//
 #include "integer/rows.inl"
 
 }  // namespace
 
-RowsKernel avx2_rows() { return &Kernel::run; }
+const Kernels kAvx2Kernels{&Kernel::run, &Elements::quantize, &Elements::add_residual};
 
 }  // namespace lic_fast::integer
 

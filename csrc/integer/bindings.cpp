@@ -2,7 +2,6 @@
 
 #include "integer/bindings.hpp"
 
-#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -10,27 +9,14 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "cpu/isa.hpp"
+#include "integer/arrays.hpp"
 #include "integer/conv.hpp"
 
 namespace lic_fast::integer {
 namespace {
-
-namespace py = pybind11;
-template <class T>
-using Dense = py::array_t<T, py::array::c_style>;
-
-void check(bool condition, const char* message) {
-  if (!condition) throw std::invalid_argument(message);
-}
-
-std::size_t size(const py::array& array, int dimension) {
-  return static_cast<std::size_t>(array.shape(dimension));
-}
 
 std::unique_ptr<Weights> make_weights(const Dense<std::int8_t>& weights, std::size_t groups) {
   check(weights.ndim() == 4 && weights.shape(2) == weights.shape(3) && weights.shape(2) % 2 == 1,
@@ -42,18 +28,19 @@ std::unique_ptr<Weights> make_weights(const Dense<std::int8_t>& weights, std::si
 }
 
 void compute(const Weights& weights, const std::vector<Dense<std::uint8_t>>& x,
-             const std::vector<Dense<std::uint8_t>>& border, Dense<std::int32_t>& out, std::size_t stride,
-             unsigned threads, const std::optional<std::string>& isa) {
+             const std::vector<Dense<std::uint8_t>>& border, Dense<std::int32_t>& out,
+             std::size_t stride, unsigned threads, const std::optional<std::string>& isa) {
   check((x.size() == 1 || x.size() == 2) && border.size() == x.size(),
         "there must be one or two halves, and a border for each");
   check(stride > 0 && stride <= weights.kernel, "the stride must be in 1..k");
-  Problem problem{weights, 0, 0, 0, stride, x.size(), {}, {}, nullptr};
+  Problem problem{weights, 0, 0, 0, stride, x.size(), {}, {}};
   for (std::size_t half = 0; half < x.size(); ++half) {
     check(x[half].ndim() == 4 && size(x[half], 3) == weights.in_channels, "x must be (B, H, W, N)");
     for (int d = 0; d < 4; ++d) {
       check(x[half].shape(d) == x[0].shape(d), "the halves have different shapes");
     }
-    problem.x[half] = x[half].data();
+    problem.x[half] =
+        dense_view(x[half].data(), size(x[half], 1), size(x[half], 2), weights.in_channels);
     check(border[half].ndim() == 1 && size(border[half], 0) == weights.in_channels,
           "a border must be (N,)");
     problem.border[half] = border[half].data();
@@ -65,8 +52,9 @@ void compute(const Weights& weights, const std::vector<Dense<std::uint8_t>>& x,
             size(out, 2) == problem.out_width() && size(out, 3) == weights.out_channels,
         "out must be (B, H', W', M)");
   if (out.size() == 0) return;
-  problem.out = out.mutable_data();
-  const cpu::Isa chosen = isa ? cpu::isa_of_name(*isa) : cpu::default_isa();
+  problem.sums = dense_view(out.mutable_data(), problem.out_height(), problem.out_width(),
+                            weights.out_channels);
+  const cpu::Isa chosen = isa_of(isa);
   const py::gil_scoped_release release;
   convolve(problem, chosen, threads);
 }
@@ -82,6 +70,8 @@ void bind(py::module_& module) {
              py::arg("out").noconvert(), py::arg("stride"), py::arg("threads"),
              py::arg("isa") = py::none(),
              "Writes the sums of a convolution of 7-bit halves; see lic_fast.ops.integer_conv2d.");
+  bind_layers(module);
+  bind_elements(module);
 }
 
 }  // namespace lic_fast::integer

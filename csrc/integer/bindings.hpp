@@ -4,7 +4,11 @@
 
 namespace lic_fast::integer {
 
-/// Adds what lic_fast/ops/integer_conv2d.py calls.
+/// Adds what lic_fast/ops/integer_*.py and lic_fast/ops/exact_*.py call.
 void bind(pybind11::module_& module);
+
+// Its parts.
+void bind_layers(pybind11::module_& module);
+void bind_elements(pybind11::module_& module);
 
 }  // namespace lic_fast::integer

@@ -5,66 +5,78 @@
 #include <stdexcept>
 
 #include "cpu/thread_pool.hpp"
+#include "integer/kernels.hpp"
 
 namespace lic_fast::integer {
 namespace {
 
-// A task's rows: enough that each weight that comes from memory is used for many pixels.
-constexpr std::size_t kRows = 4;
+/// A task's rows: enough that each weight that comes from memory is used for many pixels, as long
+/// as there is work for every thread.
+std::size_t task_rows(std::size_t rows, unsigned threads) {
+  return std::clamp<std::size_t>(rows / (2 * std::max(threads, 1u)), 1, 4);
+}
 
-/// The input of some output rows, with its border, each group's channels padded to whole quads.
-std::vector<std::uint8_t> pad(const Problem& p, std::size_t half, std::size_t image,
-                              std::size_t first, std::size_t rows, std::size_t columns) {
-  const Weights& w = p.weights;
-  const std::size_t pixel = w.groups * w.quads * kQuad, side = w.kernel / 2;
-  const bool dense = w.group_in == w.quads * kQuad;
-  std::vector<std::uint8_t> padded(rows * columns * pixel);
-  // A pixel's groups, each behind the padding of the one before.
-  const auto copy = [&](const std::uint8_t* from, std::uint8_t* to, std::size_t pixels) {
-    if (dense) {
-      std::memcpy(to, from, pixels * pixel);
+/// The input of some output rows, with its border, each group's channels padded to whole quads, in
+/// memory that a thread keeps for it.
+class Padded {
+ public:
+  /// Rows from `first` on of the padded map.
+  Padded(const Problem& p, std::size_t image, std::size_t first, std::size_t rows,
+         std::size_t columns)
+      : p_(p), columns_(columns), pixel_(p.weights.groups * p.weights.quads * kQuad) {
+    static thread_local std::vector<std::uint8_t> memory;
+    const std::size_t size = rows * columns * pixel_;
+    if (memory.size() < p.halves * size) memory.resize(p.halves * size);
+    if (!p.weights.dense()) std::fill_n(memory.begin(), p.halves * size, std::uint8_t{0});
+    for (std::size_t half = 0; half < p.halves; ++half) {
+      data_[half] = memory.data() + half * size;
+      for (std::size_t r = 0; r < rows; ++r) fill(half, image, first + r, row(half, r));
+    }
+    std::uint8_t all = 0;
+    for (std::size_t i = 0; i < p.halves * size; ++i) all |= memory[i];
+    if (all > kHalfTop) throw std::invalid_argument("activations and border must be in 0..127");
+  }
+
+  const std::uint8_t* data(std::size_t half) const { return data_[half]; }
+  std::ptrdiff_t row_bytes() const { return static_cast<std::ptrdiff_t>(columns_ * pixel_); }
+  std::ptrdiff_t pixel_bytes() const { return static_cast<std::ptrdiff_t>(pixel_); }
+
+ private:
+  std::uint8_t* row(std::size_t half, std::size_t r) { return data_[half] + r * columns_ * pixel_; }
+
+  void fill(std::size_t half, std::size_t image, std::size_t y, std::uint8_t* to) const {
+    const std::size_t side = p_.weights.kernel / 2;
+    const bool inside = y >= side && y - side < p_.height;
+    const std::size_t begin = inside ? side : columns_, end = inside ? side + p_.width : columns_;
+    for (std::size_t c = 0; c < begin; ++c) copy(p_.border[half], to + c * pixel_);
+    for (std::size_t c = end; c < columns_; ++c) copy(p_.border[half], to + c * pixel_);
+    if (!inside) return;
+    const View<const std::uint8_t>& x = p_.x[half];
+    if (p_.weights.dense() && x.pixel == pixel_bytes()) {
+      std::memcpy(to + side * pixel_, x.at<std::size_t>(image, y - side, 0), p_.width * pixel_);
       return;
     }
-    for (std::size_t i = 0; i < pixels * w.groups; ++i) {
-      std::memcpy(to + i * w.quads * kQuad, from + i * w.group_in, w.group_in);
+    for (std::size_t c = 0; c < p_.width; ++c) {
+      copy(x.at(image, y - side, c), to + (side + c) * pixel_);
     }
-  };
-  const auto beyond = [&](std::size_t r, std::size_t first_column, std::size_t end) {
-    for (std::size_t c = first_column; c < end; ++c) {
-      copy(p.border[half], padded.data() + (r * columns + c) * pixel, 1);
-    }
-  };
-  for (std::size_t r = 0; r < rows; ++r) {
-    const std::size_t y = first + r;  // of the padded map
-    if (y < side || y - side >= p.height) {
-      beyond(r, 0, columns);
-      continue;
-    }
-    copy(p.x[half] + (image * p.height + y - side) * p.width * w.in_channels,
-         padded.data() + (r * columns + side) * pixel, p.width);
-    beyond(r, 0, side);
-    beyond(r, side + p.width, columns);
   }
-  std::uint8_t all = 0;
-  for (const std::uint8_t value : padded) all |= value;
-  if (all > 127) throw std::invalid_argument("activations and border must be in 0..127");
-  return padded;
-}
 
-RowsKernel kernel(cpu::Isa isa) {
-  switch (isa) {
-#ifdef LIC_FAST_X86
-    case cpu::Isa::kAvx512Vnni:
-      return avx512vnni_rows();
-    case cpu::Isa::kAvx512:
-      return avx512_rows();
-    case cpu::Isa::kAvx2:
-      return avx2_rows();
-#endif
-    default:
-      return scalar_rows();
+  /// A pixel's groups, each behind the padding of the one before.
+  void copy(const std::uint8_t* from, std::uint8_t* to) const {
+    const Weights& w = p_.weights;
+    if (w.dense()) {
+      std::memcpy(to, from, pixel_);
+      return;
+    }
+    for (std::size_t group = 0; group < w.groups; ++group) {
+      std::memcpy(to + group * w.quads * kQuad, from + group * w.group_in, w.group_in);
+    }
   }
-}
+
+  const Problem& p_;
+  const std::size_t columns_, pixel_;
+  std::uint8_t* data_[2] = {};
+};
 
 }  // namespace
 
@@ -94,24 +106,38 @@ Weights::Weights(const std::int8_t* weights, std::size_t out, std::size_t in, st
 }
 
 void convolve(const Problem& problem, cpu::Isa isa, unsigned threads) {
-  const RowsKernel compute = kernel(isa);
+  const Kernels& compute = kernels(isa);
   const Weights& w = problem.weights;
-  const std::size_t height = problem.out_height();
-  const std::size_t tasks = (height + kRows - 1) / kRows;
+  const std::size_t height = problem.out_height(), side = w.kernel / 2;
+  const std::size_t task_height = task_rows(problem.batch * height, threads);
+  const std::size_t tasks = (height + task_height - 1) / task_height;
   cpu::ThreadPool::instance().run(problem.batch * tasks, threads, [&](std::size_t task) {
-    const std::size_t image = task / tasks, first = task % tasks * kRows;
-    const std::size_t count = std::min(kRows, height - first);
+    const std::size_t image = task / tasks, first = task % tasks * task_height;
+    const std::size_t count = std::min(task_height, height - first);
+    if (problem.bordered) {
+      const View<const std::uint8_t>& x = problem.x[0];
+      Rows rows{problem, image, first, count, x.row, x.pixel, {}};
+      const auto edge = static_cast<std::ptrdiff_t>(side);
+      for (std::size_t half = 0; half < problem.halves; ++half) {
+        rows.x[half] =
+            problem.x[half].at(static_cast<std::ptrdiff_t>(image),
+                               static_cast<std::ptrdiff_t>(first * problem.stride) - edge, -edge);
+      }
+      compute.rows(rows);
+      return;
+    }
     const std::size_t columns = (problem.out_width() - 1) * problem.stride + w.kernel;
     const std::size_t lines = (count - 1) * problem.stride + w.kernel;
     // A stride may leave the last columns of the input unread; they still need room.
-    const std::size_t wide = std::max(columns, problem.width + w.kernel / 2);
-    std::vector<std::uint8_t> padded[2];
-    Rows rows{problem, image, first, count, wide, w.groups * w.quads * kQuad, {}};
-    for (std::size_t half = 0; half < problem.halves; ++half) {
-      padded[half] = pad(problem, half, image, first * problem.stride, lines, wide);
-      rows.x[half] = padded[half].data();
-    }
-    compute(rows);
+    const Padded padded(problem, image, first * problem.stride, lines,
+                        std::max(columns, problem.width + side));
+    compute.rows({problem,
+                  image,
+                  first,
+                  count,
+                  padded.row_bytes(),
+                  padded.pixel_bytes(),
+                  {padded.data(0), padded.data(1)}});
   });
 }
 

@@ -1,4 +1,4 @@
-// Convolution of small integers, exact on every instruction set.
+// Convolution of small integers, exact on every instruction set, and the end of a layer on it.
 //
 // Activations are unsigned with 7 bits, weights signed with 8. The product of two neighbours sums
 // to at most 2 * 127 * 128 < 2^15, so that the saturating multiplication of AVX2 never saturates;
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "cpu/isa.hpp"
+#include "integer/view.hpp"
 
 namespace lic_fast::integer {
 
@@ -22,6 +23,9 @@ namespace lic_fast::integer {
 inline constexpr std::size_t kBlock = 16;
 /// Input channels whose products an instruction sums.
 inline constexpr std::size_t kQuad = 4;
+/// Bits of a half, and its largest value.
+inline constexpr int kHalfBits = 7;
+inline constexpr std::int32_t kHalfTop = 127;
 
 /// Weights in the order in which the kernels read them: (groups, blocks of kBlock output channels,
 /// kernel rows, kernel columns, quads of input channels, kBlock, kQuad), zero in the padding.
@@ -38,9 +42,25 @@ class Weights {
     return packed_.data() + (group * blocks + index) * block_size();
   }
   std::size_t block_size() const { return kernel * kernel * quads * kBlock * kQuad; }
+  /// Whether a group's channels are whole quads, so that nothing lies between two groups.
+  bool dense() const { return group_in % kQuad == 0; }
 
  private:
   std::vector<std::int8_t> packed_;
+};
+
+enum class Activation { kNone, kRelu, kLeakyRelu, kGelu };
+
+/// What follows the sums of a layer; see lic_fast/ops/integer_layer.py. Numbers of each output
+/// channel are in the order of the kernels, (groups, blocks, kBlock), zero in the padding.
+struct End {
+  std::vector<std::int32_t> bias;
+  std::vector<float> scale;
+  Activation activation = Activation::kNone;
+  int bits = 0;                           // of the output's activations; 0: float32
+  std::vector<float> inverse_step, zero;  // only with bits
+  float top() const { return static_cast<float>((1 << bits) - 1); }
+  std::size_t halves() const { return static_cast<std::size_t>(bits / kHalfBits); }
 };
 
 /// What the convolution's arguments say. The arrays are the caller's.
@@ -48,34 +68,27 @@ struct Problem {
   const Weights& weights;
   std::size_t batch, height, width;  // of the input
   std::size_t stride;
-  std::size_t halves;        // 1, or 2 for activations of 14 bits
-  const std::uint8_t* x[2];  // (batch, height, width, in_channels), high half first
+  std::size_t halves;             // 1, or 2 for activations of 14 bits
+  View<const std::uint8_t> x[2];  // of in_channels, high half first
   const std::uint8_t* border[2];  // (in_channels,) of each half: what lies beyond the edge
-  std::int32_t* out;         // (batch, out_height, out_width, out_channels)
+  /// Whether x has its border, and can be read beyond its edges. Only with dense weights. Its
+  /// activations are known to be in range.
+  bool bordered = false;
+
+  // Of out_channels, (batch, out_height, out_width) pixels: the sums if there is no end, else
+  // float32, or activations, whose low halves may have no data if nobody reads them.
+  View<std::int32_t> sums{};
+  const End* end = nullptr;
+  View<const float> residual{};  // without data: none
+  View<float> values{};
+  View<std::uint8_t> out[2]{};
 
   std::size_t out_height() const { return (height + stride - 1) / stride; }
   std::size_t out_width() const { return (width + stride - 1) / stride; }
 };
 
-/// Computes `out`; the border is kernel / 2 wide on every side.
+/// Computes the output; the border is kernel / 2 wide on every side. Throws std::invalid_argument
+/// for activations beyond 7 bits.
 void convolve(const Problem& problem, cpu::Isa isa, unsigned threads);
-
-/// Rows of the output that one task computes, with the padded input of theirs.
-struct Rows {
-  const Problem& problem;
-  std::size_t image, first, count;  // output rows
-  std::size_t padded_width;         // columns of the padded input
-  std::size_t pixel;                // bytes of a pixel of it: groups * quads * kQuad
-  const std::uint8_t* x[2];
-};
-
-using RowsKernel = void (*)(const Rows& rows);
-
-RowsKernel scalar_rows();
-#ifdef LIC_FAST_X86
-RowsKernel avx2_rows();
-RowsKernel avx512_rows();
-RowsKernel avx512vnni_rows();
-#endif
 
 }  // namespace lic_fast::integer

@@ -1,15 +1,18 @@
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "cpu/isa.hpp"
-#include "integer/conv.hpp"
+#include "integer/exact.hpp"
+#include "integer/kernels.hpp"
 
 #define LIC_FAST_TARGET
 
 namespace lic_fast::integer {
 namespace {
 
-constexpr std::size_t kPixels = 2, kBlocks = 1;
+constexpr std::size_t kPixels = 2, kBlocks = 1, kLanes = 1;
 
 struct Sums {
   using Factors = const std::int8_t*;
@@ -22,7 +25,7 @@ struct Sums {
 };
 
 Sums shifted(Sums sums) {
-  for (std::int32_t& v : sums.v) v *= 128;
+  for (std::int32_t& v : sums.v) v *= 1 << kHalfBits;
   return sums;
 }
 
@@ -33,10 +36,49 @@ Sums added(Sums sums, const std::uint8_t* x, const std::int8_t* weights) {
   return sums;
 }
 
+/// One float32. What is not a number is below everything, as in the vectors.
+struct Floats {
+  float v;
+
+  static Floats all(float x) { return {x}; }
+  static Floats load(const float* x) { return {*x}; }
+  static Floats sums(const std::int32_t* x, const std::int32_t* bias) {
+    return {static_cast<float>(*x + *bias)};
+  }
+  void store(float* to) const { *to = v; }
+  void store_halves(std::uint8_t* high, std::uint8_t* low) const {
+    const auto x = static_cast<std::int32_t>(v);
+    if (high != nullptr) *high = static_cast<std::uint8_t>(x >> kHalfBits);
+    if (low != nullptr) *low = static_cast<std::uint8_t>(x & kHalfTop);
+  }
+};
+
+Floats operator+(Floats a, Floats b) { return {a.v + b.v}; }
+Floats operator-(Floats a, Floats b) { return {a.v - b.v}; }
+Floats operator*(Floats a, Floats b) { return {a.v * b.v}; }
+Floats operator/(Floats a, Floats b) { return {a.v / b.v}; }
+Floats at_least(Floats x, Floats low) { return x.v > low.v ? x : low; }
+Floats at_most(Floats x, Floats high) { return x.v < high.v ? x : high; }
+/// To even, in the rounding mode that a program starts with.
+Floats rounded(Floats x) { return {std::nearbyint(x.v)}; }
+Floats positive_or(Floats x, Floats other) { return x.v > 0.0f ? x : other; }
+Floats magnitude(Floats x) { return {std::fabs(x.v)}; }
+Floats with_sign_of(Floats x, Floats sign) { return {std::copysign(x.v, sign.v)}; }
+Floats power_of_two(Floats n) {
+  const std::int32_t bits = (static_cast<std::int32_t>(n.v) + 127) * (1 << 23);
+  Floats power{};
+  std::memcpy(&power.v, &bits, sizeof(bits));
+  return power;
+}
+
+#include "integer/exact.inl"
+//
+#include "integer/end.inl"
+//
 #include "integer/rows.inl"
 
 }  // namespace
 
-RowsKernel scalar_rows() { return &Kernel::run; }
+const Kernels kScalarKernels{&Kernel::run, &Elements::quantize, &Elements::add_residual};
 
 }  // namespace lic_fast::integer

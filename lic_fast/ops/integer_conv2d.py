@@ -56,7 +56,7 @@ def integer_conv2d(
             some sum could be beyond 32 bits.
         TypeError: A type is another.
     """
-    _check(x, weight, border, stride, groups)
+    check_operands(x, weight, border, stride, groups)
     packed, largest = prepared(("integer", groups), [weight], lambda: _prepare(weight, groups))
     largest *= _HALF ** len(x) - 1
     if largest >= 2**31:
@@ -119,9 +119,10 @@ def _prepare(weight: Tensor, groups: int) -> tuple[_C.IntegerWeights, int]:
     )
 
 
-def _check(
+def check_operands(
     x: Sequence[Tensor], weight: Tensor, border: Sequence[Tensor], stride: int, groups: int
 ) -> None:
+    """Raises what :func:`integer_conv2d` does, but for sums beyond 32 bits."""
     if len(x) not in (1, 2) or len(border) != len(x):
         raise ValueError(
             "there must be one map or two halves and a border for each, "

@@ -12,21 +12,29 @@ and sum are single IEEE operations and f is one of the sequences of them in
 The offset of the activations is part of the bias: with activations a that stand
 for :math:`(a - z) \Delta`, the weights hold :math:`w \Delta / s` and the bias
 :math:`-\sum w z`, whereby the activations beyond the edge must be z.
+
+On the CPU ``csrc/integer`` computes all of it at once, on the sums in its registers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lic_fast import _C
 from lic_fast.ops import exact
-from lic_fast.ops.integer_conv2d import integer_conv2d
+from lic_fast.ops.backend import current_backend
+from lic_fast.ops.channels_last import array_of, map_of
+from lic_fast.ops.exact_quantize import exact_quantize, halves
+from lic_fast.ops.integer_conv2d import check_operands, integer_conv2d
 from lic_fast.ops.integer_conv2d import reference as convolution
+from lic_fast.ops.prepared import prepared, present
 
-__all__ = ["Activation", "Quantizer", "halves", "integer_layer", "reference"]
+__all__ = ["Activation", "Quantizer", "halves", "integer_layer", "pack", "reference"]
 
 Activation = Literal["none", "relu", "leaky_relu", "gelu"]
 
@@ -48,19 +56,11 @@ class Quantizer(NamedTuple):
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """(B, N, H, W) float32 to its halves, uint8 in 0..127, the high one first."""
-        return halves(exact.quantized(x, self.inverse_step, self.zero, self.bits), self.bits)
+        return exact_quantize(x, self.inverse_step, self.zero, self.bits)
 
     def border(self) -> list[Tensor]:
         """The halves of what stands for zero, (N,) uint8."""
         return halves(self.zero, self.bits)
-
-
-def halves(activations: Tensor, bits: int) -> list[Tensor]:
-    """Activations of 7 or 14 bits as one or two uint8 tensors in 0..127, the high one first."""
-    low = (activations & (2**_HALF_BITS - 1)).to(torch.uint8)
-    if bits == _HALF_BITS:
-        return [low]
-    return [(activations >> _HALF_BITS).to(torch.uint8), low]
 
 
 def integer_layer(
@@ -97,9 +97,61 @@ def integer_layer(
         ValueError: Shapes do not fit each other, or a number is out of range.
         TypeError: A type is another.
     """
-    _check(weight, bias, scale, activation, residual, output)
-    sums = integer_conv2d(x, weight, border=border, stride=stride, groups=groups)
-    return _end(sums, bias, scale, activation, residual, output)
+    check_operands(x, weight, border, stride, groups)
+    _check(weight, bias, scale, activation, output)
+    _check_residual(residual, (len(x[0]), len(weight), *(-(-s // stride) for s in x[0].shape[2:])))
+    if x[0].device.type != "cpu" or current_backend() == "reference":
+        _check_numbers(weight, bias, len(x), output)
+        sums = integer_conv2d(x, weight, border=border, stride=stride, groups=groups)
+        return _end(sums, bias, scale, activation, residual, output)
+    numbers = () if output is None else (output.inverse_step, output.zero)
+    key = ("integer layer", len(border), stride, groups, activation, output and output.bits)
+    packed = prepared(
+        key,
+        [weight, bias, scale, *border, *numbers],
+        lambda: pack(weight, bias, scale, border, stride, groups, activation, output),
+    )
+    out = packed.run(
+        [array_of(half) for half in x],
+        None if residual is None else array_of(residual),
+        torch.get_num_threads(),
+    )
+    return [map_of(half) for half in out] if isinstance(out, list) else map_of(out)
+
+
+def pack(
+    weight: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    border: Sequence[Tensor],
+    stride: int,
+    groups: int,
+    activation: str,
+    output: Quantizer | None,
+) -> _C.IntegerLayer:
+    """What the CPU computes a layer with: its parameters as :func:`integer_layer` has them.
+
+    Raises:
+        ValueError: Shapes do not fit each other, or a number is out of range.
+        TypeError: A type is another.
+    """
+    quantizer = None
+    if output is not None:
+        quantizer = (_array(output.inverse_step), _array(output.zero), output.bits)
+    return _C.IntegerLayer(
+        _array(weight),
+        _array(bias),
+        _array(scale),
+        [_array(half) for half in border],
+        stride,
+        groups,
+        activation,
+        quantizer,
+    )
+
+
+def _array(x: Tensor) -> npt.NDArray[Any]:
+    return x.detach().contiguous().numpy()
 
 
 def reference(
@@ -141,7 +193,6 @@ def _check(
     bias: Tensor,
     scale: Tensor,
     activation: str,
-    residual: Tensor | None,
     output: Quantizer | None,
 ) -> None:
     channels = len(weight)
@@ -159,7 +210,34 @@ def _check(
         raise ValueError(
             f"activation must be one of {', '.join(get_args(Activation))}, not {activation!r}"
         )
-    if residual is not None and residual.dtype != torch.float32:
-        raise TypeError(f"residual must be torch.float32, not {residual.dtype}")
     if output is not None and output.bits not in (_HALF_BITS, 2 * _HALF_BITS):
         raise ValueError(f"an activation has 7 or 14 bits, not {output.bits}")
+
+
+def _check_residual(residual: Tensor | None, shape: tuple[int, ...]) -> None:
+    if residual is None:
+        return
+    if residual.dtype != torch.float32:
+        raise TypeError(f"residual must be torch.float32, not {residual.dtype}")
+    if residual.shape != shape:
+        raise ValueError(f"residual must be {shape}, not {tuple(residual.shape)}")
+
+
+def _check_numbers(weight: Tensor, bias: Tensor, parts: int, output: Quantizer | None) -> None:
+    """What the packed layer refuses too: sums beyond 32 bits and zeros beyond the activations."""
+
+    def extremes() -> tuple[int, int, int]:
+        rows = weight.detach().flatten(1).to(torch.int64)
+        of_signs = torch.maximum(rows.clamp(min=0).sum(1), -rows.clamp(max=0).sum(1))
+        sums = of_signs * (2 ** (_HALF_BITS * parts) - 1) + bias.to(torch.int64).abs()
+        zero = bias.new_zeros(1) if output is None else output.zero
+        return int(sums.max()), int(zero.min()), int(zero.max())
+
+    sources = [weight, bias, *present(None if output is None else output.zero)]
+    largest, low, high = prepared(("integer layer's extremes", parts), sources, extremes)
+    if largest >= 2**31:
+        raise ValueError(
+            f"a sum of these weights and biases may reach {largest}, which 32 bits do not hold"
+        )
+    if output is not None and not 0 <= low <= high < 2**output.bits:
+        raise ValueError("a zero must be in 0..2^bits - 1")

@@ -13,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:-20}
 seed=${2:-1}
 build=build/sanitize
-flags=(-std=c++17 -g -O1 -Wall -Wextra -Wconversion -Werror -D_GLIBCXX_ASSERTIONS
+flags=(-std=c++17 -g -O1 -ffp-contract=off -Wall -Wextra -Wconversion -Werror -D_GLIBCXX_ASSERTIONS
   -fno-sanitize-recover=all -fno-omit-frame-pointer -Icsrc -Itests/csrc)
 memory=-fsanitize=address,undefined
 kernels=(csrc/rans/kernels.cpp csrc/rans/kernels_avx2.cpp csrc/rans/kernels_avx512.cpp)
@@ -24,9 +24,8 @@ compile() { "${CXX:-g++}" "${flags[@]}" "$@"; }
 compile $memory tests/csrc/test_rans.cpp -o "$build/test_rans"
 "$build/test_rans"
 
-compile $memory -pthread tests/csrc/test_integer.cpp csrc/integer/conv.cpp \
-  csrc/integer/scalar.cpp csrc/integer/avx2.cpp csrc/integer/avx512.cpp \
-  csrc/integer/avx512vnni.cpp -o "$build/test_integer"
+integer=(csrc/integer/{conv,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
+compile $memory -pthread tests/csrc/test_integer.cpp "${integer[@]}" -o "$build/test_integer"
 "$build/test_integer"
 
 compile -fsanitize=thread -pthread tests/csrc/test_threads.cpp "${kernels[@]}" \

@@ -1,0 +1,48 @@
+// What is written once for each instruction set. All compute the same bits.
+//
+// To add an instruction set: a file like avx2.cpp, a name in cpu/isa.hpp, a line in kernels.cpp.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/isa.hpp"
+#include "integer/conv.hpp"
+
+namespace lic_fast::integer {
+
+/// Rows of the output that one task computes, with their input and its border.
+struct Rows {
+  const Problem& problem;
+  std::size_t image, first, count;  // output rows
+  std::ptrdiff_t row, pixel;        // bytes from one to the next, of the input
+  const std::uint8_t* x[2];         // what the first output pixel's first tap reads
+};
+
+/// Numbers of consecutive channels, each array with room for whole blocks of kBlock.
+struct Quantization {
+  const float* inverse_step;
+  const float* zero;
+  float top;
+};
+
+struct Kernels {
+  void (*rows)(const Rows& rows);
+  /// Activations of `count` channels of a pixel, to their halves; `high` is null for 7 bits.
+  void (*quantize)(const float* x, std::size_t count, const Quantization& quantization,
+                   std::uint8_t* high, std::uint8_t* low);
+  /// out = quantized + tanh(lrp) / 2.
+  void (*add_residual)(const float* quantized, const float* lrp, std::size_t count, float* out);
+};
+
+const Kernels& kernels(cpu::Isa isa);
+
+extern const Kernels kScalarKernels;
+#ifdef LIC_FAST_X86
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+extern const Kernels kAvx512VnniKernels;
+#endif
+
+}  // namespace lic_fast::integer
