@@ -168,8 +168,3 @@ def quantized(x: Tensor, inverse_step: Tensor, zero: Tensor, bits: int) -> Tenso
     rounded = (x * inverse_step.view(shape)).round()
     moved = rounded + zero.view(shape).to(torch.float32)
     return moved.clamp(0.0, 2.0**bits - 1.0).to(torch.int32)
-
-
-def add_residual(quantized: Tensor, lrp: Tensor) -> Tensor:
-    """A quantised slice and its latent residual, of one shape: quantized + tanh(lrp) * 0.5."""
-    return quantized + tanh(lrp) * 0.5
