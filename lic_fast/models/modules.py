@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lic_fast import ops
 from lic_fast.entropy.integer.activation import ExactGELU, ExactLeakyReLU, ExactReLU
+from lic_fast.entropy.integer.chain import integer_chain
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation, Pair
@@ -127,6 +128,8 @@ class Sequential(nn.Sequential):
             residual: Added to the last layer's output.
             last: An activation behind that.
         """
+        if residual is None and last is None and (chain := integer_chain(self, x)) is not None:
+            return chain(x)
         layers = [*self, *([] if last is None else [last])]
         final = len(self) - 1
         i = 0
