@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from lic_fast.entropy.integer.fixed import FixedDtype
-from lic_fast.entropy.integer.observed import Covariance
 from lic_fast.entropy.integer.quantizer import step_of
 from lic_fast.entropy.integer.rounding import LARGEST_WEIGHT, nearest, round_weights
 from lic_fast.ops.integer_layer import Activation, Quantizer, integer_layer
@@ -97,23 +96,24 @@ class IntegerConv2d(FixedDtype):
         bias: Tensor | None,
         quantizer: Quantizer,
         halves: int,
-        covariance: Covariance | None = None,
+        mean: Tensor | None = None,
+        covariance: Tensor | None = None,
     ) -> None:
         """Takes the numbers of a convolution in floating point.
 
-        Weights are rounded to a scale for each output channel, as
-        :func:`lic_fast.entropy.integer.rounding.round_weights` does, and the bias makes
-        up for what that moves the channel's mean by (Nagel et al., "Data-Free
-        Quantization Through Weight Equalization and Bias Correction", ICCV 2019,
-        section 4.2).
+        Weights are rounded to a scale for each output channel, and the bias makes up
+        for what that moves the channel's mean by (Nagel et al., "Data-Free Quantization
+        Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2).
 
         Args:
             weight: (M, N, k, k), or of a linear map (M, N).
             bias: (M,) or None.
             quantizer: Of the input.
             halves: Halves that are read, 1 or 2.
-            covariance: Of the N k^2 inputs of a row; without it each weight goes to its
-                nearest integer, and the bias too.
+            mean: (N,), of the input's channels, for the bias.
+            covariance: (N k^2, N k^2) float32 of the inputs of a row, by which
+                :func:`lic_fast.entropy.integer.rounding.round_weights` rounds; without it each
+                weight goes to its nearest integer.
 
         Raises:
             ValueError: No scale keeps the sums within 32 bits.
@@ -129,11 +129,14 @@ class IntegerConv2d(FixedDtype):
         for _ in range(8):
             scale = scale.to(torch.float32).double()
             if covariance is None:
-                rounded, moved = nearest(folded, scale), torch.zeros_like(offset)
+                rounded = nearest(folded, scale)
             else:
-                units = covariance.matrix / steps.float()[:, None] / steps.float()
+                units = covariance / steps.float()[:, None] / steps.float()
                 rounded = round_weights(folded, scale, units)
-                moved = ((rounded * scale[:, None] - folded) / steps * covariance.mean).sum(1)
+            moved = torch.zeros_like(offset)
+            if mean is not None:
+                error = (rounded * scale[:, None] - folded) / steps
+                moved = error.view(shape).sum((2, 3)) @ mean.double()
             units_of_bias = ((offset - moved) / scale).round() - (rounded * zeros).sum(1)
             excess = _largest(rounded, units_of_bias, halves) / _LARGEST_SUM
             if float(excess.max()) <= 1:

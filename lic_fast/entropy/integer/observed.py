@@ -7,20 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Covariance", "Observed"]
-
-
-@dataclass(frozen=True)
-class Covariance:
-    """Of what a linear layer multiplies with its weights.
-
-    Attributes:
-        matrix: (K, K) float32, K the number of a row's weights.
-        mean: (K,) float64.
-    """
-
-    matrix: Tensor
-    mean: Tensor
+__all__ = ["Observed"]
 
 
 @dataclass

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lic_fast.entropy.integer.observed import Covariance, Observed
+from lic_fast.entropy.integer.observed import Observed
 
 __all__ = ["Code", "covariances", "observe", "passes"]
 
 # Positions of each map of which a convolution's input is taken for its covariance.
-_POSITIONS = 256
+_POSITIONS = 128
 # Of covariances that are gathered at a time, in bytes.
 _LARGEST_PASS = 2**31
 
@@ -52,12 +52,10 @@ def observe(
     return seen
 
 
-def covariances(
-    code: Code, layers: Mapping[str, nn.Module], seed: int = 0
-) -> dict[str, Covariance]:
-    """The covariances of what layers, convolutions or linear maps, read.
+def covariances(code: Code, layers: Mapping[str, nn.Module], seed: int = 0) -> dict[str, Tensor]:
+    """The covariances of what layers, convolutions or linear maps, multiply with their weights.
 
-    Taken at some positions of each map, at random.
+    Taken at some positions of each map, at random: (K, K) float32, K the weights of a row.
     """
     generator = torch.Generator().manual_seed(seed)
     sums: dict[str, tuple[Tensor, Tensor, int]] = {}
@@ -78,11 +76,11 @@ def covariances(
 
     with _removed([m.register_forward_pre_hook(before(name)) for name, m in layers.items()]):
         code()
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, (matrix, total, count) in sums.items():
         mean = total / count
         matrix.div_(count).sub_(mean.float()[:, None] * mean.float())
-        found[name] = Covariance(matrix, mean)
+        found[name] = matrix
     return found
 
 
