@@ -49,10 +49,9 @@ struct Kernel {
       for (std::size_t b = 0; b < B; ++b) sums[i][b] = Sums::zero();
     }
     const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(p.stride) * rows.pixel;
-    const std::ptrdiff_t corner =
-        static_cast<std::ptrdiff_t>(place.row * p.stride) * rows.row +
-        static_cast<std::ptrdiff_t>(place.column) * step +
-        static_cast<std::ptrdiff_t>(place.group * w.quads * kQuad);
+    const std::ptrdiff_t corner = static_cast<std::ptrdiff_t>(place.row * p.stride) * rows.row +
+                                  static_cast<std::ptrdiff_t>(place.column) * step +
+                                  static_cast<std::ptrdiff_t>(place.group * w.quads * kQuad);
     for (std::size_t half = 0; half < p.halves; ++half) {
       if (half == 1) {
         for (std::size_t i = 0; i < P; ++i) {
