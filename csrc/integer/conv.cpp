@@ -25,7 +25,7 @@ class Padded {
          std::size_t columns)
       : p_(p), columns_(columns), pixel_(p.weights.groups * p.weights.quads * kQuad) {
     static thread_local std::vector<std::uint8_t> memory;
-    const std::size_t size = rows * columns * pixel_;
+    const std::size_t size = memory_size({rows, columns, pixel_});
     if (memory.size() < p.halves * size) memory.resize(p.halves * size);
     if (!p.weights.dense()) std::fill_n(memory.begin(), p.halves * size, std::uint8_t{0});
     for (std::size_t half = 0; half < p.halves; ++half) {

@@ -55,12 +55,14 @@ struct Ending {
  private:
   static void store(const Rows& rows, const Tile& tile) {
     const Problem& p = rows.problem;
-    for (std::size_t i = 0; i < tile.pixels; ++i) {
-      for (std::size_t b = 0; b < tile.blocks; ++b) {
-        const Channels channels(p.weights, tile, b);
-        std::memcpy(p.sums.at(rows.image, rows.first + tile.row, tile.column + i) + channels.first,
-                    tile.sums + (i * tile.blocks + b) * kBlock,
-                    channels.count * sizeof(std::int32_t));
+    for (std::size_t b = 0; b < tile.blocks; ++b) {
+      const Channels channels(p.weights, tile, b);
+      for (std::size_t i = 0; i < tile.pixels; ++i) {
+        const std::int32_t* const sums = tile.sums + (i * tile.blocks + b) * kBlock;
+        Part<std::int32_t> part(p.sums, rows.image, rows.first + tile.row, tile.column + i,
+                                channels);
+        std::memcpy(part.block(), sums, kBlock * sizeof(std::int32_t));
+        part.put();
       }
     }
   }

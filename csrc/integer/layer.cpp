@@ -50,7 +50,9 @@ struct Between {
         width(width_),
         side(next.weights().dense() ? next.side() : 0) {}
 
-  std::size_t size() const { return batch * rows() * columns() * channels(); }  // of one half
+  std::size_t size() const {
+    return memory_size({batch, rows(), columns(), channels()});
+  }  // of one half
   std::size_t rows() const { return height + 2 * side; }
   std::size_t columns() const { return width + 2 * side; }
   std::size_t channels() const { return layer.weights().in_channels; }

@@ -49,10 +49,9 @@ struct Kernel {
       for (std::size_t b = 0; b < B; ++b) sums[i][b] = Sums::zero();
     }
     const std::ptrdiff_t step = static_cast<std::ptrdiff_t>(p.stride) * rows.pixel;
-    const std::ptrdiff_t corner =
-        static_cast<std::ptrdiff_t>(place.row * p.stride) * rows.row +
-        static_cast<std::ptrdiff_t>(place.column) * step +
-        static_cast<std::ptrdiff_t>(place.group * w.quads * kQuad);
+    const std::ptrdiff_t corner = static_cast<std::ptrdiff_t>(place.row * p.stride) * rows.row +
+                                  static_cast<std::ptrdiff_t>(place.column) * step +
+                                  static_cast<std::ptrdiff_t>(place.group * w.quads * kQuad);
     for (std::size_t half = 0; half < p.halves; ++half) {
       if (half == 1) {
         for (std::size_t i = 0; i < P; ++i) {
@@ -65,14 +64,22 @@ struct Kernel {
         const std::uint8_t* const x = rows.x[half] + corner +
                                       static_cast<std::ptrdiff_t>(tap / w.kernel) * rows.row +
                                       static_cast<std::ptrdiff_t>(tap % w.kernel) * rows.pixel;
+        // Few enough pointers for the registers: three pixels are within reach of each.
+        constexpr std::size_t kReach = 3;
+        const std::uint8_t* anchors[(P + kReach - 1) / kReach];
+        for (std::size_t i = 0; i < P; i += kReach) {
+          anchors[i / kReach] = x + static_cast<std::ptrdiff_t>(i) * step;
+        }
         for (std::size_t quad = 0; quad < w.quads; ++quad) {
           typename Sums::Factors factors[B];
           for (std::size_t b = 0; b < B; ++b) factors[b] = Sums::load(weights + b * next_block);
           weights += kBlock * kQuad;
           for (std::size_t i = 0; i < P; ++i) {
-            const auto four = Sums::four(x + static_cast<std::ptrdiff_t>(i) * step + quad * kQuad);
+            const auto four =
+                Sums::four(anchors[i / kReach] + static_cast<std::ptrdiff_t>(i % kReach) * step);
             for (std::size_t b = 0; b < B; ++b) sums[i][b] = added(sums[i][b], four, factors[b]);
           }
+          for (const std::uint8_t*& anchor : anchors) anchor += kQuad;
         }
       }
     }

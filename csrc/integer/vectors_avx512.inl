@@ -30,7 +30,9 @@ struct Floats {
   __m512 v;
 
   LIC_FAST_TARGET LIC_FAST_INLINE static Floats all(float x) { return {_mm512_set1_ps(x)}; }
-  LIC_FAST_TARGET LIC_FAST_INLINE static Floats load(const float* x) { return {_mm512_loadu_ps(x)}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Floats load(const float* x) {
+    return {_mm512_loadu_ps(x)};
+  }
   LIC_FAST_TARGET LIC_FAST_INLINE static Floats sums(const std::int32_t* x,
                                                      const std::int32_t* bias) {
     return {_mm512_maskz_cvtepi32_ps(
@@ -69,8 +71,8 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats rounded(Floats x) {
   return {_mm512_maskz_roundscale_ps(kAll, x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 LIC_FAST_TARGET LIC_FAST_INLINE Floats positive_or(Floats x, Floats other) {
-  return {_mm512_mask_mov_ps(other.v, _mm512_cmp_ps_mask(x.v, _mm512_setzero_ps(), _CMP_GT_OQ),
-                             x.v)};
+  return {
+      _mm512_mask_mov_ps(other.v, _mm512_cmp_ps_mask(x.v, _mm512_setzero_ps(), _CMP_GT_OQ), x.v)};
 }
 LIC_FAST_TARGET LIC_FAST_INLINE __m512i sign_of(Floats x) {
   return _mm512_and_si512(_mm512_castps_si512(x.v), _mm512_set1_epi32(INT32_MIN));
@@ -79,8 +81,7 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats magnitude(Floats x) {
   return {_mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x.v), sign_of(x)))};
 }
 LIC_FAST_TARGET LIC_FAST_INLINE Floats with_sign_of(Floats x, Floats sign) {
-  return {_mm512_castsi512_ps(
-      _mm512_or_si512(_mm512_castps_si512(magnitude(x).v), sign_of(sign)))};
+  return {_mm512_castsi512_ps(_mm512_or_si512(_mm512_castps_si512(magnitude(x).v), sign_of(sign)))};
 }
 LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
   const __m512i exponent =

@@ -30,6 +30,7 @@ from lic_fast.ops import exact
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.channels_last import array_of, map_of
 from lic_fast.ops.exact_quantize import exact_quantize, halves
+from lic_fast.ops.exact_quantize import reference as quantized
 from lic_fast.ops.integer_conv2d import check_operands, integer_conv2d
 from lic_fast.ops.integer_conv2d import reference as convolution
 from lic_fast.ops.prepared import prepared, present
@@ -185,7 +186,7 @@ def _end(
         v = v + residual
     if activation != "none":
         v = {"relu": exact.relu, "leaky_relu": exact.leaky_relu, "gelu": exact.gelu}[activation](v)
-    return v if output is None else output(v)
+    return v if output is None else quantized(v, *output)
 
 
 def _check(

@@ -61,6 +61,9 @@ class IntegerNetwork:
         for layer, following in zip(self.layers, self.layers[1:], strict=False):
             _check(layer, following)
 
+    def __reduce__(self) -> tuple[type[IntegerNetwork], tuple[tuple[Layer, ...]]]:
+        return IntegerNetwork, (self.layers,)  # packed anew in a copy
+
     def __call__(
         self, x: Sequence[Tensor], *, out: Tensor | Sequence[Tensor] | None = None
     ) -> Tensor | list[Tensor]:

@@ -1,5 +1,7 @@
 """Networks of integer layers: the bits of their layers one after another."""
 
+import copy as copying
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
@@ -100,6 +102,28 @@ def test_the_operator_writes_new_maps_and_given_ones(bits, name):
     for whole in larger:
         assert (whole[..., :10] == 99).all()
         assert (whole[..., 30:] == 99).all()
+
+
+def test_copies_compute_the_same():
+    layers, x = two_layers()
+    network = IntegerNetwork([Layer(**layer) for layer in layers])
+    expected = composed(layers, x)
+    for copy in (copying.copy(network), copying.deepcopy(network)):
+        assert torch.equal(copy(x), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(network))(x), expected)
+
+
+def test_maps_beyond_all_memory_are_refused():
+    layers, _ = two_layers()
+    packed = _C.IntegerNetwork([pack(**layer) for layer in layers])
+    # One pixel in every place, of which numpy makes as many as an index can count.
+    side = 2**28
+    x = [np.broadcast_to(np.uint8(1), (1, side, side, 8))] * 2
+    out = np.lib.stride_tricks.as_strided(
+        np.zeros(20, np.float32), (1, side, side, 20), (0, 0, 0, 4)
+    )
+    with pytest.raises((ValueError, MemoryError)):
+        packed.run(x, 1, None, out)
 
 
 def test_calls_at_once_do_not_share_memory():
