@@ -1,6 +1,7 @@
 #include "integer/layer.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -23,8 +24,9 @@ std::vector<To> padded(const Weights& w, const From* values) {
   return all;
 }
 
-/// The largest magnitude of a sum of any of the products, and of the bias. Activations are not
-/// negative, so that every partial sum lies between those of the negative and the positive weights.
+/// The largest magnitude of a sum of any of the products, before the bias is added and behind it.
+/// Activations are not negative, so that every partial sum lies between those of the negative and
+/// the positive weights.
 std::int64_t largest_sum(const Parameters& p) {
   const std::int64_t top = (std::int64_t{1} << (kHalfBits * p.border.size())) - 1;
   const std::size_t count = p.in_channels / p.groups * p.kernel * p.kernel;
@@ -36,7 +38,9 @@ std::int64_t largest_sum(const Parameters& p) {
       (w > 0 ? positive : negative) += w;
     }
     const std::int64_t bias = p.bias[m];
-    largest = std::max(largest, std::max(positive, -negative) * top + (bias < 0 ? -bias : bias));
+    for (const std::int64_t sum : {std::int64_t{0}, positive * top, negative * top}) {
+      largest = std::max({largest, std::abs(sum), std::abs(sum + bias)});
+    }
   }
   return largest;
 }

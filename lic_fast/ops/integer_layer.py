@@ -228,9 +228,9 @@ def _check_numbers(weight: Tensor, bias: Tensor, parts: int, output: Quantizer |
     """What the packed layer refuses too: sums beyond 32 bits and zeros beyond the activations."""
 
     def extremes() -> tuple[int, int, int]:
-        rows = weight.detach().flatten(1).to(torch.int64)
-        of_signs = torch.maximum(rows.clamp(min=0).sum(1), -rows.clamp(max=0).sum(1))
-        sums = of_signs * (2 ** (_HALF_BITS * parts) - 1) + bias.to(torch.int64).abs()
+        rows, top = weight.detach().flatten(1).to(torch.int64), 2 ** (_HALF_BITS * parts) - 1
+        ends = torch.stack([rows.clamp(min=0).sum(1) * top, rows.clamp(max=0).sum(1) * top])
+        sums = torch.cat([ends, ends + bias.to(torch.int64), bias.to(torch.int64)[None]]).abs()
         zero = bias.new_zeros(1) if output is None else output.zero
         return int(sums.max()), int(zero.min()), int(zero.max())
 
