@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from lic_fast.errors import CheckpointError
 from lic_fast.models.base import SliceCompressionModel
-from lic_fast.models.portable.files import fill_from_file, is_portable
+from lic_fast.models.portable.files import (
+    fill_portable,
+    has_integers,
+    is_portable,
+    stated_fingerprint,
+)
 from lic_fast.models.state_dict import (
     INTEGERS,
     TABLES,
@@ -56,8 +61,11 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> SliceCompressi
     content, metadata = _read(Path(path))
     try:
         if is_portable(metadata):
-            return _portable(content, metadata).eval().to(device)
-        entries = _checked(_unwrap(content))
+            return _portable(None, content, stated_fingerprint(metadata)).eval().to(device)
+        unwrapped = _unwrap(content)
+        if has_integers(unwrapped):
+            return _portable(None, normalize_state_dict(unwrapped)).eval().to(device)
+        entries = _checked(unwrapped)
         entries = {
             name: value.float() if value.is_floating_point() else value
             for name, value in entries.items()
@@ -70,17 +78,22 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> SliceCompressi
     return model.eval().to(device)
 
 
-def _portable(entries: Mapping[str, Tensor], metadata: Mapping[str, str]) -> SliceCompressionModel:
-    known = _recognize(entries)
+def _portable(
+    known: type[SliceCompressionModel] | None,
+    entries: Mapping[str, Tensor],
+    fingerprint: str | None = None,
+) -> Any:
+    """A portable model, of a class that is known or recognised."""
+    architecture: Any = known or _recognize(entries)
     try:
         # Loading must not disturb the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
-            model = known(**known.arguments_from_state_dict(entries))
+            made = architecture(**architecture.arguments_from_state_dict(entries))
     except (*_NOT_INFERRED, RuntimeError, MemoryError) as error:
-        raise CheckpointError(f"no portable {known.architecture}: {error!r}") from None
-    fill_from_file(model, entries, metadata)
-    _check_tables(model)
-    return model
+        raise CheckpointError(f"no portable {architecture.architecture}: {error!r}") from None
+    fill_portable(made, entries, fingerprint)
+    _check_tables(made)
+    return made
 
 
 def _read(path: Path) -> tuple[Any, Mapping[str, str]]:
@@ -185,7 +198,10 @@ def _recognize(entries: Mapping[str, Tensor]) -> type[SliceCompressionModel]:
 
 def build_from_state_dict(model: type[_Model], state_dict: Mapping[str, Any]) -> _Model:
     """See :meth:`SliceCompressionModel.from_state_dict`."""
-    entries = _checked(_unwrap(state_dict))
+    unwrapped = _unwrap(state_dict)
+    if has_integers(unwrapped):
+        return _portable(model, normalize_state_dict(unwrapped))
+    entries = _checked(unwrapped)
     return _build(model, {name: value.detach().clone() for name, value in entries.items()})
 
 

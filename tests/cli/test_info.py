@@ -46,7 +46,7 @@ def test_json_says_the_same_without_loading_a_model(
     assert first["z_shape"] == [1, 2]
     assert first["model"] == "wacnn-nano"
     assert first["fingerprint"] == second["fingerprint"] == fingerprint
-    assert first["portable"] is False
+    assert first["portable"] is True
     assert 0 < first["y_bytes"] + first["z_bytes"] < first["bytes"]
     assert first["exif_bytes"] is None
     assert second["exif_bytes"] > 10

@@ -49,7 +49,7 @@ def test_every_size_comes_back(size, nano):
     assert (container.height, container.width) == size
     assert container.padded_height % 64 == container.padded_width % 64 == 0
     assert container.model_name == "nano"
-    assert not container.portable
+    assert container.portable
 
 
 @pytest.mark.parametrize("model", [SymmetricalTransFormer, TCM])
@@ -73,8 +73,10 @@ def test_the_other_models_pad_to_their_own_multiples(model, size):
 
 def test_a_real_photograph_is_as_good_as_the_card_says(nano):
     picture = read_picture(shared_path("kodak/kodim03.png")).pixels
+    nano.precision = "float32"
     data = encode_image(picture, nano)
     decoded = decode_image(data, nano).pixels
+    nano.precision = None
     assert 8 * len(data) / picture[..., 0].size == pytest.approx(0.4061, rel=0.01)
     assert psnr(picture, decoded) == pytest.approx(33.55, abs=0.05)
     assert ms_ssim(picture, decoded) == pytest.approx(0.9712, abs=0.001)
@@ -100,13 +102,13 @@ def test_altered_streams_under_a_right_checksum_never_decode(nano):
         for name in ("y", "z"):
             stream = bytearray(getattr(container, name))
             stream[random.integers(len(stream))] ^= 1 << random.integers(8)
-            with pytest.raises(ChecksumError, match="encode the picture again"):
+            with pytest.raises(ChecksumError, match="deliberately wrong"):
                 decode_image(pack(replace(container, **{name: bytes(stream)})), nano)
     for y in (b"", container.y[:-4], container.y + b"\0\0\0\0", container.y[:-1], container.z):
         with pytest.raises(ChecksumError):
             decode_image(pack(replace(container, y=y)), nano)
     wrong = replace(container, symbols_checksum=container.symbols_checksum ^ 1)
-    with pytest.raises(ChecksumError, match="floating-point"):
+    with pytest.raises(ChecksumError, match="arithmetic is exact"):
         decode_image(pack(wrong), nano)
     with pytest.raises(ChecksumError, match="arithmetic is exact"):
         decode_image(pack(replace(wrong, portable=True)), nano)
@@ -211,7 +213,7 @@ def test_values_that_are_not_finite_never_become_a_picture(value):
         decode_image(data, net)
 
 
-def test_decoding_on_another_instruction_set_is_right_or_an_error(nano, tmp_path):
+def test_decoding_on_another_instruction_set_is_right(nano, tmp_path):
     picture = gradient(128, 192)
     picture = picture + np.random.default_rng(0).integers(0, 40, picture.shape, dtype=np.uint8)
     data = encode_image(picture, nano)
@@ -220,15 +222,10 @@ def test_decoding_on_another_instruction_set_is_right_or_an_error(nano, tmp_path
     script = """
 import sys, numpy as np
 from lic_fast import codec, zoo
-from lic_fast.errors import LicFastError
 folder = sys.argv[1]
 expected = np.load(folder + "/expected.npy").astype(int)
-try:
-    decoded = codec.decode_image(open(folder + "/a.lic", "rb").read(), zoo.load()).pixels
-except LicFastError as error:
-    print("error", type(error).__name__)
-else:
-    print("difference", abs(decoded - expected).max())
+decoded = codec.decode_image(open(folder + "/a.lic", "rb").read(), zoo.load()).pixels
+print("difference", abs(decoded - expected).max())
 """
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"}
     done = subprocess.run(
@@ -238,12 +235,10 @@ else:
         text=True,
         check=True,
     )
-    assert done.stdout.strip() in (
-        "error ChecksumError",
-        "error ModelMismatchError",
-        "difference 0",
-        "difference 1",
-    )
+    # The transforms' rounding, and here their type too, is the machine's.
+    word, difference = done.stdout.split()
+    assert word == "difference"
+    assert int(difference) <= 4
 
 
 def test_every_error_is_one_to_catch():

@@ -15,7 +15,15 @@ from lic_fast.errors import CheckpointError
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.portable.twins import become_portable
 
-__all__ = ["METADATA", "fill_from_file", "is_portable", "largest_sums", "portable_file"]
+__all__ = [
+    "METADATA",
+    "fill_portable",
+    "has_integers",
+    "is_portable",
+    "largest_sums",
+    "portable_file",
+    "stated_fingerprint",
+]
 
 METADATA = "lic_fast"
 """Key of a safetensors file's metadata under which this project's stand, as JSON."""
@@ -92,14 +100,29 @@ def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
     return described
 
 
-def fill_from_file(
-    model: SliceCompressionModel, entries: Mapping[str, Tensor], metadata: Mapping[str, str]
+def has_integers(entries: Mapping[str, Any]) -> bool:
+    """Whether a state dict is that of a portable model."""
+    return any(name.endswith(".inverse_step") for name in entries)
+
+
+def stated_fingerprint(metadata: Mapping[str, str]) -> str:
+    """The fingerprint that a portable model's file states."""
+    return str(_described(metadata).get("fingerprint"))
+
+
+def fill_portable(
+    model: SliceCompressionModel, entries: Mapping[str, Tensor], stated: str | None = None
 ) -> None:
-    """Turns a model in floating point, of the right widths, into that of a file.
+    """Turns a model in floating point, of the right widths, into a portable one.
+
+    Args:
+        model: The model that is turned.
+        entries: The portable model's state dict.
+        stated: Its fingerprint, if that is known.
 
     Raises:
         CheckpointError: The entries are not those of a portable model, their numbers
-            are such that it would not be exact, or they are not those that were written.
+            are such that it would not be exact, or they have another fingerprint.
     """
     become_portable(model)
     expected = model.state_dict()
@@ -129,8 +152,7 @@ def fill_from_file(
             check()
         except ValueError as error:
             raise CheckpointError(f"{name}: {error}") from None
-    stated = _described(metadata).get("fingerprint")
-    if stated != model.fingerprint().hex():
+    if stated is not None and stated != model.fingerprint().hex():
         raise CheckpointError(
             f"its numbers have the fingerprint {model.fingerprint().hex()}, not {stated}: the file "
             "was changed after it was written"

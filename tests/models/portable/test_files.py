@@ -39,6 +39,19 @@ def test_a_file_gives_back_the_model(model, tmp_path):
     assert described["fingerprint"] == made.fingerprint().hex()
 
 
+@pytest.mark.parametrize("model", CLASSES)
+def test_a_state_dict_gives_back_the_model(model, tmp_path):
+    made = portable(model)
+    path = tmp_path / "model.pth.tar"
+    torch.save({"state_dict": made.state_dict()}, path)
+    for net in (model.from_state_dict(made.state_dict()), lic_fast.load(path)):
+        assert net.portable
+        assert net.fingerprint() == made.fingerprint()
+    other = tiny(model)
+    with pytest.raises(RuntimeError, match="inverse_step"):
+        other.load_state_dict(made.state_dict())
+
+
 def test_weights_of_float16_stay_so(tmp_path):
     net = tiny(CLASSES[1])
     net.half().float()
