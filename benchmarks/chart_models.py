@@ -27,6 +27,7 @@ STYLES = {
     "openvino bf16": ("OpenVINO, bfloat16", "#9e5f82"),
     "auto": ("lic_fast, float32", "#e69f00"),
     "auto bf16": ("lic_fast, bfloat16 transforms", "#d55e00"),
+    "portable": ("lic_fast, portable", "#009e73"),
 }
 TEXT = "#7a7a7a"
 WIDTH, ROW, GAP, MARGINS = 8.4, 0.185, 0.6, 1.15

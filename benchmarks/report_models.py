@@ -51,7 +51,9 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield "`reference` and `auto` are lic_fast's backends, plain PyTorch and the fast operators."
     yield "torch.compile (with freezing on the CPU) and OpenVINO have each network of the reference"
     yield "by itself, for one shape: the transforms, the hyper networks, those of the slices. With"
-    yield "OpenVINO's bf16 all of these compute in bfloat16; with auto bf16 the transforms do."
+    yield "OpenVINO's bf16 all of these compute in bfloat16; with auto bf16 the transforms do. The"
+    yield "portable model has bfloat16 transforms and an entropy path of integers; its floor counts"
+    yield "each layer once, while those of 14-bit activations, mean and scale networks, run twice."
     for case in report["cases"]:
         yield from case_lines(case, report["contenders"])
 

@@ -24,7 +24,7 @@ from benchmarks.models.nets import MODELS, TITLES, Input, build
 from benchmarks.models.parts import PARTS, bits_per_pixel, works
 
 _RATE = "rate"
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
 def main() -> None:
@@ -121,7 +121,10 @@ def _times(name: str, size: Input, options: argparse.Namespace, folder: Path) ->
         counted = {part: work for part, work in works(model, x).items() if "entropy" not in part}
         flops = {part: count_flops(work) for part, work in counted.items()}
     rate_flops = {}
+    of_contenders = {CONTENDERS[who].entropy_path for who in bits}
     for dtype_name, dtype in _DTYPES.items():
+        if dtype_name == "int8" and dtype_name not in of_contenders:
+            continue
         work, rate_flops[dtype_name] = convolution(dtype, device)
         turns[_RATE, dtype_name] = Turn(work, reference.active)
     # By parts: contenders whose ratios are wanted run within seconds of each other.

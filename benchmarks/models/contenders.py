@@ -16,9 +16,11 @@ from torch import Tensor
 import lic_fast
 from benchmarks.models import converted
 from lic_fast.models import SliceCompressionModel
+from lic_fast.models.portable import portable_file
+from lic_fast.models.portable.twins import become_portable
 from lic_fast.ops import reused_memory
 
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "int8"]
 
 
 Prepare = Callable[[SliceCompressionModel, Tensor, Path], None]
@@ -108,6 +110,20 @@ def _bfloat16(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
     model.precision = "bfloat16"
 
 
+def _portable(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
+    """Calibrated on the input itself, once for a folder: for times it does not matter on what."""
+    file = folder / "portable.safetensors"
+    if not file.exists():
+        source = copy.deepcopy(model).cpu()
+        picture = x[:1, :, :256, :256].cpu()
+        file.write_bytes(portable_file(lic_fast.make_portable(source, [picture])))
+    made = lic_fast.load(file)
+    become_portable(model)
+    model.load_state_dict(made.state_dict())
+    model.to(x.device)
+    model.precision = "bfloat16"
+
+
 CONTENDERS = {
     contender.name: contender
     for contender in (
@@ -124,5 +140,6 @@ CONTENDERS = {
         ),
         Contender("auto", "auto", _as_it_is),
         Contender("auto bf16", "auto", _bfloat16, transforms="bfloat16"),
+        Contender("portable", "auto", _portable, transforms="bfloat16", entropy_path="int8"),
     )
 }

@@ -17,19 +17,15 @@ HEADROOM = 1.5
 _SMALLEST_RANGE = 0.01
 
 
-def quantizer_of(seen: Observed, bits: int, headroom: float = HEADROOM) -> Quantizer:
+def quantizer_of(seen: Observed, bits: int) -> Quantizer:
     """A quantizer whose activations reach over the range seen, each channel's for itself.
-
-    Equal ranges of all channels are what Xiao et al., "SmoothQuant", ICML 2023,
-    call migrating the difficulty into the weights, here wholly: 14 bits leave
-    nothing to be gained by less (``benchmarks/results/portable.md``).
 
     Zero is an activation, exactly. With 14 bits it is 128 k + 64, so that the
     high half alone is an activation of 7 bits whose zero is k and whose step is
     128 times as large, rounded and not cut off.
     """
-    low = seen.low.clamp(max=0) * headroom
-    high = seen.high.clamp(min=0) * headroom
+    low = seen.low.clamp(max=0) * HEADROOM
+    high = seen.high.clamp(min=0) * HEADROOM
     span = high - low
     high = torch.maximum(high, low + _SMALLEST_RANGE * span.mean().clamp(min=1e-6))
     span = high - low
