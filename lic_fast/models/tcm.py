@@ -223,20 +223,41 @@ class TCM(SliceCompressionModel):
                 head_dim.append(8 if table is None else N // table.shape[0])
                 i += 1
         channels = state_dict["h_a.0.conv1.weight"].shape[1]
-        slices = state_dict["atten_mean.0.0.non_local_block.block_1.msa.relative_position_params"]
+        # A portable model has the tables of its entropy path transposed and beside other integers.
+        tables = {
+            name.removesuffix(".attention.table"): value
+            for name, value in state_dict.items()
+            if name.endswith(".msa.attention.table")
+        }
+
+        def heads_and_window(name: str) -> tuple[int, int] | None:
+            """Of the attention `name`, None if there is none."""
+            published = state_dict.get(f"{name}.relative_position_params")
+            if published is not None:
+                return published.shape[0], (published.shape[-1] + 1) // 2
+            if name not in tables:
+                return None
+            positions, heads = tables[name].shape
+            return heads, (round(positions**0.5) + 1) // 2
+
+        slices = heads_and_window("atten_mean.0.0.non_local_block.block_1.msa")
+        if slices is None:
+            raise KeyError("atten_mean.0.0.non_local_block.block_1.msa.relative_position_params")
         attention_channels = state_dict["atten_mean.0.0.in_conv.weight"].shape[0]
-        hyper = state_dict.get(heads.format("h_a", 1), state_dict.get(heads.format("h_mean_s", 1)))
+        hyper = heads_and_window("h_a.1.trans_block.msa") or heads_and_window(
+            "h_mean_s.1.trans_block.msa"
+        )
         return {
             "config": tuple(config),
             "head_dim": tuple(head_dim),
             "N": N,
             "M": channels,
             "hyper_channels": state_dict["h_mean_s.0.subpel_conv.0.weight"].shape[1],
-            "window_size": (slices.shape[-1] + 1) // 2,
-            "hyper_window_size": 4 if hyper is None else (hyper.shape[-1] + 1) // 2,
-            "hyper_head_dim": 32 if hyper is None else N // hyper.shape[0],
+            "window_size": slices[1],
+            "hyper_window_size": 4 if hyper is None else hyper[1],
+            "hyper_head_dim": 32 if hyper is None else N // hyper[0],
             "attention_channels": attention_channels,
-            "attention_head_dim": attention_channels // slices.shape[0],
+            "attention_head_dim": attention_channels // slices[0],
             **slice_network_arguments(state_dict),
         }
 

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from lic_fast import _C
 from lic_fast.ops.backend import current_backend
+from lic_fast.ops.windows import merge, partition, separated
 
 __all__ = ["reference", "reference_backward", "relative_position_index", "window_attention"]
 
@@ -335,10 +336,10 @@ def reference(
     bias_table = bias_table.to(qkv.dtype)
     heads = bias_table.shape[1]
     padded = _pad(qkv, pad_value, window_size)
-    q, k, v = _partition(padded, window_size, shift, 3, heads)
+    q, k, v = partition(padded, window_size, shift, 3, heads)
     weights = _weights(q, k, bias_table, padded.shape, window_size, shift, mask_value, scale)
     attended = F.dropout(weights, dropout) @ v
-    return _merge(attended[None], padded.shape, window_size, shift)[:, :height, :width]
+    return merge(attended[None], padded.shape, window_size, shift)[:, :height, :width]
 
 
 def reference_backward(
@@ -380,8 +381,8 @@ def reference_backward(
     height, width = qkv.shape[1:3]
     heads = bias_table.shape[1]
     padded = _pad(qkv, pad_value, window_size)
-    q, k, v = _partition(padded, window_size, shift, 3, heads)
-    (g,) = _partition(_pad(grad, None, window_size), window_size, shift, 1, heads)
+    q, k, v = partition(padded, window_size, shift, 3, heads)
+    (g,) = partition(_pad(grad, None, window_size), window_size, shift, 1, heads)
     weights = _weights(q, k, bias_table, padded.shape, window_size, shift, mask_value, scale)
     grad_weights = g @ v.transpose(-2, -1)
     grad_logits = weights * (grad_weights - (weights * grad_weights).sum(-1, keepdim=True))
@@ -393,7 +394,7 @@ def reference_backward(
             weights.transpose(-2, -1) @ g,
         ]
     )
-    grad_padded = _merge(parts, padded.shape, window_size, shift)
+    grad_padded = merge(parts, padded.shape, window_size, shift)
     index = relative_position_index(window_size).to(bias_table.device).flatten()
     by_pair = grad_logits.sum((0, 1)).permute(1, 2, 0).reshape(-1, heads)
     grad_table = torch.zeros_like(bias_table).index_add_(0, index, by_pair)
@@ -416,29 +417,6 @@ def _pad(x: Tensor, value: Tensor | None, window_size: int) -> Tensor:
     return x
 
 
-def _partition(x: Tensor, window_size: int, shift: int, parts: int, heads: int) -> Tensor:
-    """(B, H, W, parts*C) in whole windows to (parts, B, windows, heads, tokens, head size)."""
-    batch, height, width, _ = x.shape
-    rows, columns = height // window_size, width // window_size
-    if shift:
-        x = x.roll((-shift, -shift), (1, 2))
-    return (
-        x.reshape(batch, rows, window_size, columns, window_size, parts, heads, -1)
-        .permute(5, 0, 1, 3, 6, 2, 4, 7)
-        .reshape(parts, batch, rows * columns, heads, window_size * window_size, -1)
-    )
-
-
-def _merge(x: Tensor, shape: torch.Size, window_size: int, shift: int) -> Tensor:
-    """The inverse of :func:`_partition` of a map whose sides are those of `shape`."""
-    batch, height, width = shape[:3]
-    rows, columns = height // window_size, width // window_size
-    parts, heads = x.shape[0], x.shape[3]
-    x = x.view(parts, batch, rows, columns, heads, window_size, window_size, -1)
-    x = x.permute(1, 2, 5, 3, 6, 0, 4, 7).reshape(batch, height, width, -1)
-    return x.roll((shift, shift), (1, 2)) if shift else x
-
-
 def _weights(
     q: Tensor,
     k: Tensor,
@@ -456,19 +434,6 @@ def _weights(
     logits = logits + bias_table[index.flatten()].view(tokens, tokens, heads).permute(2, 0, 1)
     if shift:
         rows, columns = shape[1] // window_size, shape[2] // window_size
-        apart = _separated(rows, columns, window_size, shift).to(logits.device)
+        apart = separated(rows, columns, window_size, shift).to(logits.device)
         logits = logits + torch.where(apart, mask_value, 0.0).to(logits.dtype)[:, None]
     return logits.softmax(-1)
-
-
-def _separated(rows: int, columns: int, window_size: int, shift: int) -> Tensor:
-    """(windows, tokens, tokens): whether two tokens met only through the cyclic shift."""
-    # A token lies in a wrapped part of the last row or column of windows, or not.
-    wrapped = torch.arange(window_size) >= window_size - shift
-    down = torch.zeros(rows, window_size, dtype=torch.bool)
-    down[-1] = wrapped
-    across = torch.zeros(columns, window_size, dtype=torch.bool)
-    across[-1] = wrapped
-    region = 2 * down[:, None, :, None] + 1 * across[None, :, None, :]
-    region = region.reshape(rows * columns, window_size * window_size)
-    return region[:, :, None] != region[:, None, :]

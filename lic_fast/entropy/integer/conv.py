@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lic_fast.entropy.integer.fixed import FixedDtype
+from lic_fast.entropy.integer.fixed import FixedDtype, check_positive
 from lic_fast.entropy.integer.quantizer import step_of
 from lic_fast.entropy.integer.rounding import LARGEST_WEIGHT, nearest, round_weights
 from lic_fast.ops.integer_layer import Activation, Quantizer, integer_layer
@@ -16,8 +16,6 @@ __all__ = ["IntegerConv2d", "IntegerLinear"]
 
 # Sums, bias included, stay below this: a bit less than 32 bits hold.
 _LARGEST_SUM = 2**31 - 2**24
-# Scales and steps beyond this would leave the range of float32 between layers.
-_SMALLEST = 1e-15
 
 
 class IntegerConv2d(FixedDtype):
@@ -160,10 +158,7 @@ class IntegerConv2d(FixedDtype):
         """
         if (self._bits, self._halves) not in ((7, 1), (14, 1), (14, 2)):
             raise ValueError(f"an activation has 7 bits or 14 in two halves, not {self.precision}")
-        for name in ("scale", "inverse_step"):
-            values = getattr(self, name)
-            if not bool(((values > _SMALLEST) & (values < 1 / _SMALLEST)).all()):
-                raise ValueError(f"{name} must be in {_SMALLEST:g}..{1 / _SMALLEST:g}")
+        check_positive(self, "scale", "inverse_step")
         if not bool(((self.zero >= 0) & (self.zero < 2**self._bits)).all()):
             raise ValueError(f"zero must be in 0..{2**self._bits - 1}")
         if self.largest_sum() >= 2**31:

@@ -7,7 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["FixedDtype"]
+__all__ = ["FixedDtype", "check_positive"]
+
+# Scales and steps beyond this, or its inverse, would leave the range of float32 between layers.
+_SMALLEST = 1e-15
 
 
 class FixedDtype(nn.Module):
@@ -23,3 +26,15 @@ class FixedDtype(nn.Module):
             return result if result.dtype == tensor.dtype else tensor.to(result.device)
 
         return super()._apply(moved, recurse)
+
+
+def check_positive(module: nn.Module, *names: str) -> None:
+    """Refuses scales and steps, as a file may hold them, that are not positive or far off.
+
+    Raises:
+        ValueError: One is; the message names it.
+    """
+    for name in names:
+        values = module.get_buffer(name)
+        if not bool(((values > _SMALLEST) & (values < 1 / _SMALLEST)).all()):
+            raise ValueError(f"{name} must be in {_SMALLEST:g}..{1 / _SMALLEST:g}")

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.modules import GDN
 from lic_fast.models.portable.maps import ENTROPY_PATH, layers_of, quantizers
 from lic_fast.models.portable.statistics import covariances, observe, passes
 from lic_fast.models.portable.twins import become_portable, twin
+from lic_fast.models.tcm import WMSA
 from lic_fast.ops import round_ste
 
 __all__ = ["make_portable"]
@@ -69,8 +71,13 @@ def make_portable(
         return run
 
     path = {n: m for n, m in source.named_modules() if n.startswith(ENTROPY_PATH)}
-    looked_at = {n: m for n, m in path.items() if isinstance(m, (nn.Conv2d, nn.Linear))}
-    seen = observe(code("ranges"), looked_at, {})
+    kinds = (nn.Conv2d, nn.Linear, nn.LayerNorm, GDN)
+    attention = {f"{n}.attention": m for n, m in path.items() if isinstance(m, WMSA)}
+    seen = observe(
+        code("ranges"),
+        {n: m for n, m in path.items() if isinstance(m, kinds)},
+        {n: m.embedding_layer for n, m in attention.items()},
+    )
     maps, layers = layers_of(source, seen)
     inputs = quantizers(maps, layers)
     # What rounding with covariances is worth: benchmarks/results/portable.md. In layers that read
@@ -101,9 +108,17 @@ def make_portable(
         for name in group:
             fill(name)
 
-    become_portable(source)
-    for name, exact in filled.items():
-        source.get_submodule(name).load_state_dict(exact.state_dict())
+    tables = {
+        name: module.relative_position_params.flatten(1).T for name, module in attention.items()
+    }
+    for name, module in become_portable(source).items():
+        exact: Any = source.get_submodule(name)
+        if name in filled:
+            exact.load_state_dict(filled[name].state_dict())
+        elif name in tables:
+            exact.fill(tables[name], seen[name])
+        elif isinstance(module, (nn.LayerNorm, GDN)):
+            exact.fill(module, seen[name])
     return source
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 from lic_fast.entropy.integer.activation import (
     ExactGELU,
@@ -12,15 +13,19 @@ from lic_fast.entropy.integer.activation import (
     ExactReLU,
     ExactSigmoid,
 )
+from lic_fast.entropy.integer.attention import IntegerWindowAttention
 from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
+from lic_fast.entropy.integer.norm import ExactGDN, ExactLayerNorm
 from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.modules import GDN
 from lic_fast.models.portable.maps import ENTROPY_PATH
+from lic_fast.models.tcm import WMSA
 
-__all__ = ["become_portable", "twin"]
+__all__ = ["attention_of", "become_portable", "twin"]
 
 
 def twin(module: nn.Module) -> nn.Module | None:
-    """The exact module in the place of one in floating point, its numbers still to be filled in.
+    """The exact module in the place of one in floating point, yet without numbers.
 
     None for a module that only holds others.
 
@@ -31,6 +36,10 @@ def twin(module: nn.Module) -> nn.Module | None:
         return IntegerConv2d.like(module)
     if isinstance(module, nn.Linear):
         return IntegerLinear.like(module)
+    if isinstance(module, nn.LayerNorm):
+        return ExactLayerNorm(module.normalized_shape[0])
+    if isinstance(module, GDN):
+        return ExactGDN(len(module.beta), module.inverse)
     if isinstance(module, nn.GELU) and module.approximate == "none":
         return ExactGELU()
     if isinstance(module, nn.LeakyReLU) and module.negative_slope == 0.01:
@@ -39,20 +48,36 @@ def twin(module: nn.Module) -> nn.Module | None:
         return ExactReLU()
     if isinstance(module, nn.Sigmoid):
         return ExactSigmoid()
-    if isinstance(module, nn.PixelShuffle) or next(module.children(), None) is not None:
+    if (
+        isinstance(module, (nn.PixelShuffle, StochasticDepth))
+        or next(module.children(), None) is not None
+    ):
         return None
     raise ValueError(f"no exact module for {module}")
+
+
+def attention_of(module: WMSA) -> IntegerWindowAttention:
+    """What stands between the linear maps of a TCM's attention, yet without numbers."""
+    heads, side, _ = module.relative_position_params.shape
+    channels = module.linear.in_features
+    return IntegerWindowAttention(channels, heads, (side + 1) // 2, module.shift)
 
 
 def become_portable(model: SliceCompressionModel) -> dict[str, nn.Module]:
     """Puts exact modules, without numbers yet, into the model's entropy path.
 
     Returns:
-        The modules that were replaced, by their names.
+        The modules that were replaced, by the names of those in their places.
     """
-    replaced = {}
+    replaced: dict[str, nn.Module] = {}
+    inside: tuple[str, ...] = ()
     for name, module in list(model.named_modules()):
-        if not name.startswith(ENTROPY_PATH):
+        if not name.startswith(ENTROPY_PATH) or name.startswith(inside):
+            continue
+        if isinstance(module, WMSA):
+            replaced[f"{name}.attention"] = module
+            module.attention = attention_of(module)
+            module.register_parameter("relative_position_params", None)
             continue
         exact = twin(module)
         if exact is not None:
@@ -60,5 +85,6 @@ def become_portable(model: SliceCompressionModel) -> dict[str, nn.Module]:
             owner: Any = model.get_submodule(parent)
             setattr(owner, child, exact)
             replaced[name] = module
+            inside += (f"{name}.",)
     model.portable = True
     return replaced

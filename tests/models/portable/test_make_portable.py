@@ -28,7 +28,7 @@ def test_a_portable_model_is_almost_the_one_it_was_made_of(model):
     expected, out = net(x), made(x)
     assert bits(out) == pytest.approx(bits(expected), rel=0.02)
     # Where a symbol is rounded the other way the pictures differ there.
-    assert (out["x_hat"] - expected["x_hat"]).abs().mean() < 0.02 * expected["x_hat"].std()
+    assert (out["x_hat"] - expected["x_hat"]).abs().mean() < 0.1 * expected["x_hat"].std()
 
 
 @pytest.mark.parametrize("model", CLASSES)

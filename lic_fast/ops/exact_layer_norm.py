@@ -1,0 +1,63 @@
+r"""LayerNorm with the same result on every machine.
+
+Ba, Kiros and Hinton, "Layer Normalization", 2016, equation 3, with the sums over
+integers :math:`q = \mathrm{round}(x / \Delta)`, n of them:
+
+.. math::
+    y = w \cdot \frac{n q - \sum q}{\sqrt{n \sum q^2 - (\sum q)^2 + \epsilon n^2 / \Delta^2}} + b
+
+Both sums, and all of :math:`n q - \sum q` and :math:`n \sum q^2 - (\sum q)^2`, are integers
+below 2^53 and so exact in float64, in whatever order: with magnitudes of q below
+2^15 and n up to 2^11. What follows are single IEEE operations on float32: the
+conversion of each, sum, root, quotient, product, sum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["LARGEST", "LARGEST_COUNT", "exact_layer_norm"]
+
+LARGEST = 2**15 - 1
+"""Magnitude of the integers."""
+
+LARGEST_COUNT = 2**11
+"""Channels for which all sums are exact."""
+
+
+def exact_layer_norm(
+    x: Tensor, weight: Tensor, bias: Tensor, inverse_step: Tensor, epsilon: Tensor
+) -> Tensor:
+    r"""Normalises the last dimension.
+
+    Args:
+        x: (..., C) float32, C up to 2^11.
+        weight: (C,) float32.
+        bias: (C,) float32.
+        inverse_step: () float32, :math:`1 / \Delta`: integers in one unit of x.
+        epsilon: () float32, :math:`\epsilon C^2 / \Delta^2`.
+
+    Returns:
+        (..., C) float32.
+
+    Raises:
+        TypeError: An operand is not float32.
+        ValueError: There are too many channels, or shapes do not fit each other.
+    """
+    operands = (x, weight, bias, inverse_step, epsilon)
+    if any(operand.dtype != torch.float32 for operand in operands):
+        raise TypeError(f"operands must be float32, not {[o.dtype for o in operands]}")
+    count = x.shape[-1] if x.dim() else 0
+    if not 0 < count <= LARGEST_COUNT or weight.shape != (count,) or bias.shape != (count,):
+        raise ValueError(
+            f"x must be (..., C) with C in 1..{LARGEST_COUNT}, weight and bias (C,), not "
+            f"{tuple(x.shape)}, {tuple(weight.shape)} and {tuple(bias.shape)}"
+        )
+    integers = (x * inverse_step).round().clamp(-LARGEST, LARGEST).double()
+    total = integers.sum(-1, keepdim=True)
+    squares = (integers * integers).sum(-1, keepdim=True)
+    spread = (count * squares - total * total).float()
+    centred = (count * integers - total).float()
+    normed = centred / (spread + epsilon).sqrt()
+    return normed * weight + bias
