@@ -1,9 +1,11 @@
 """Operators, one per file: the plain PyTorch definition that every fast path is held to."""
 
+from lic_fast.ops import integer_launch as _integer_launch  # noqa: F401
 from lic_fast.ops.add_residual import add_residual
 from lic_fast.ops.backend import Backend, backend, current_backend
 from lic_fast.ops.conv2d import conv2d, conv_transpose2d
 from lic_fast.ops.conv3x3 import conv3x3
+from lic_fast.ops.exact_residual import exact_residual
 from lic_fast.ops.feed_forward import feed_forward
 from lic_fast.ops.gdn import gdn
 from lic_fast.ops.integer_conv2d import integer_conv2d
@@ -30,6 +32,7 @@ __all__ = [
     "conv_transpose2d",
     "current_backend",
     "dequantize",
+    "exact_residual",
     "feed_forward",
     "gdn",
     "integer_conv2d",

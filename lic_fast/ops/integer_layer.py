@@ -12,6 +12,9 @@ and sum are single IEEE operations and f is one of the sequences of them in
 The offset of the activations is part of the bias: with activations a that stand
 for :math:`(a - z) \Delta`, the weights hold :math:`w \Delta / s` and the bias
 :math:`-\sum w z`, whereby the activations beyond the edge must be z.
+
+On CUDA devices ``kernels/integer_conv2d.py`` computes all of it in one launch, see
+:mod:`lic_fast.ops.integer_launch`; elsewhere it is the definition of what follows the sums.
 """
 
 from __future__ import annotations
@@ -23,12 +26,23 @@ import torch
 from torch import Tensor
 
 from lic_fast.ops import exact
-from lic_fast.ops.integer_conv2d import integer_conv2d
+from lic_fast.ops.integer_conv2d import check_operands, integer_conv2d
 from lic_fast.ops.integer_conv2d import reference as convolution
+from lic_fast.ops.launch import launchable
 
-__all__ = ["Activation", "Quantizer", "halves", "integer_layer", "reference"]
+__all__ = [
+    "LAUNCHED_TYPES",
+    "Activation",
+    "Quantizer",
+    "halves",
+    "integer_layer",
+    "reference",
+]
 
 Activation = Literal["none", "relu", "leaky_relu", "gelu"]
+
+LAUNCHED_TYPES = (torch.uint8, torch.int8, torch.int32, torch.float32)
+"""Types of operands that ``lic_fast.ops.integer_launch`` launches a kernel for."""
 
 _HALF_BITS = 7
 
@@ -48,6 +62,8 @@ class Quantizer(NamedTuple):
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """(B, N, H, W) float32 to its halves, uint8 in 0..127, the high one first."""
+        if launchable(x, self.inverse_step, self.zero, dtypes=LAUNCHED_TYPES):
+            return torch.ops.lic_fast.quantize_activations(x, *self)
         return halves(exact.quantized(x, self.inverse_step, self.zero, self.bits), self.bits)
 
     def border(self) -> list[Tensor]:
@@ -98,6 +114,12 @@ def integer_layer(
         TypeError: A type is another.
     """
     _check(weight, bias, scale, activation, residual, output)
+    tensors = (*x, weight, bias, scale, *border, residual, *(() if output is None else output[:2]))
+    if launchable(*tensors, dtypes=LAUNCHED_TYPES):
+        check_operands(x, weight, border, stride, groups)
+        layer = (list(x), weight, bias, scale, list(border), stride, groups, activation, residual)
+        maps = torch.ops.lic_fast.integer_layer(*layer, *(output or (None, None, 0)))
+        return maps[0] if output is None else maps
     sums = integer_conv2d(x, weight, border=border, stride=stride, groups=groups)
     return _end(sums, bias, scale, activation, residual, output)
 
@@ -133,7 +155,7 @@ def _end(
         v = v + residual
     if activation != "none":
         v = {"relu": exact.relu, "leaky_relu": exact.leaky_relu, "gelu": exact.gelu}[activation](v)
-    return v if output is None else output(v)
+    return v if output is None else halves(exact.quantized(v, *output), output.bits)
 
 
 def _check(
