@@ -13,12 +13,12 @@ y-hat are the definition's bit for bit. Operands may have any strides; the resul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from lic_fast.kernels.common import arranged, offset, round_half_even
 
 __all__ = [
     "add_residual",
@@ -34,18 +34,6 @@ __all__ = [
 _BLOCK = 512
 # Comparisons of a program that looks for scale indexes, which are as many registers.
 _COMPARISONS = 8192
-_DIMS = 4
-
-
-@triton.jit
-def round_half_even(x):
-    """Of float32, with the sign of zero kept, as ``torch.round`` has it."""
-    magnitude = tl.abs(x)
-    # In [2^23, 2^24) float32 are the integers: the sum rounds, and the difference is exact.
-    rounded = (magnitude + 8388608.0) - 8388608.0
-    rounded = tl.where(magnitude < 8388608.0, rounded, magnitude)
-    sign = x.to(tl.int32, bitcast=True) & -2147483648
-    return (rounded.to(tl.int32, bitcast=True) | sign).to(tl.float32, bitcast=True)
 
 
 @triton.jit
@@ -55,17 +43,6 @@ def count_below(scale, table_ptr, thresholds, THRESHOLDS: tl.constexpr):
     table = tl.load(table_ptr + k, mask=k < thresholds, other=0.0)
     below = (k < thresholds)[None, :] & ~(table[None, :] >= scale[:, None])
     return tl.sum(below.to(tl.int32), 1)
-
-
-@triton.jit
-def offset(i, size1, size2, size3, stride0, stride1, stride2, stride3):
-    """Of the element that is the i-th in row-major order of up to four dimensions."""
-    i3 = (i % size3).to(tl.int64)
-    i = i // size3
-    i2 = (i % size2).to(tl.int64)
-    i = i // size2
-    i1 = (i % size1).to(tl.int64)
-    return (i // size1).to(tl.int64) * stride0 + i1 * stride1 + i2 * stride2 + i3 * stride3
 
 
 @triton.jit
@@ -239,7 +216,7 @@ def quantize(
         peak: One int32, at first zero: becomes the bits, as float32, of the largest magnitude
             of a symbol, or those of a NaN if there is one.
     """
-    sizes, strides, operands = _arranged(y, mean, scale)
+    sizes, strides, operands = arranged(y, mean, scale)
     thresholds, block = threshold_blocks(len(scale_table))
     with torch.cuda.device_of(y):
         quantize_kernel[(triton.cdiv(y.numel(), block),)](
@@ -260,7 +237,7 @@ def quantize(
 
 def scale_index(scales: Tensor, scale_table: Tensor, *, indexes: Tensor) -> None:
     """Writes the scales' indexes; operands as for :func:`quantize`."""
-    sizes, strides, operands = _arranged(scales)
+    sizes, strides, operands = arranged(scales)
     thresholds, block = threshold_blocks(len(scale_table))
     with torch.cuda.device_of(scales):
         scale_index_kernel[(triton.cdiv(scales.numel(), block),)](
@@ -284,7 +261,7 @@ def dequantize(symbols: Tensor, mean: Tensor, *, y_hat: Tensor) -> None:
         mean: float32 of that shape, any strides.
         y_hat: float32, contiguous, of that shape.
     """
-    sizes, strides, operands = _arranged(symbols, mean)
+    sizes, strides, operands = arranged(symbols, mean)
     with torch.cuda.device_of(mean):
         dequantize_kernel[(triton.cdiv(mean.numel(), _BLOCK),)](
             *operands, y_hat, mean.numel(), *sizes, *strides, BLOCK=_BLOCK
@@ -301,34 +278,8 @@ def add_residual(quantized: Tensor, lrp: Tensor, *, out: Tensor) -> None:
     """
     # In the order of the output's dimensions in memory, the i-th element is at offset i.
     order = sorted(range(out.dim()), key=out.stride, reverse=True)
-    sizes, strides, operands = _arranged(quantized.permute(order), lrp.permute(order))
+    sizes, strides, operands = arranged(quantized.permute(order), lrp.permute(order))
     with torch.cuda.device_of(out):
         add_residual_kernel[(triton.cdiv(out.numel(), _BLOCK),)](
             *operands, out, out.numel(), *sizes, *strides, BLOCK=_BLOCK
         )
-
-
-def _arranged(*operands: Tensor) -> tuple[list[int], list[int], Sequence[Tensor]]:
-    """Sizes of the last three of four dimensions, each operand's four strides, the operands."""
-    dims = _merged(operands)
-    if len(dims) > _DIMS:
-        operands = tuple(x.contiguous() for x in operands)
-        dims = _merged(operands)
-    dims = [(1, (0,) * len(operands))] * (_DIMS - len(dims)) + dims
-    sizes = [size for size, _ in dims[1:]]
-    strides = [own[j] for j in range(len(operands)) for _, own in dims]
-    return sizes, strides, operands
-
-
-def _merged(operands: Sequence[Tensor]) -> list[tuple[int, tuple[int, ...]]]:
-    """Size and strides of each dimension, as few as describe all operands at once."""
-    dims: list[tuple[int, tuple[int, ...]]] = []
-    for d, size in enumerate(operands[0].shape):
-        if size == 1:
-            continue
-        strides = tuple(x.stride(d) for x in operands)
-        if dims and dims[-1][1] == tuple(size * stride for stride in strides):
-            dims[-1] = (dims[-1][0] * size, strides)
-        else:
-            dims.append((size, strides))
-    return dims

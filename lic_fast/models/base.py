@@ -152,6 +152,14 @@ class SliceCompressionModel(CompressionModel):
     def _latents(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
         if self.portable:
             self._check_portable(z_hat)
+            return self._exact_latents(z_hat, quantize)
+        return run_slices(
+            self.slice_networks(), self.h_mean_s(z_hat), self.h_scale_s(z_hat), quantize
+        )
+
+    # A compiler may contract a product and a sum.
+    @torch.compiler.disable
+    def _exact_latents(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
         return run_slices(
             self.slice_networks(), self.h_mean_s(z_hat), self.h_scale_s(z_hat), quantize
         )

@@ -1,12 +1,19 @@
 """Operators, one per file: the plain PyTorch definition that every fast path is held to."""
 
+from lic_fast.ops import integer_launch as _integer_launch  # noqa: F401
 from lic_fast.ops.add_residual import add_residual
 from lic_fast.ops.backend import Backend, backend, current_backend
 from lic_fast.ops.conv2d import conv2d, conv_transpose2d
 from lic_fast.ops.conv3x3 import conv3x3
+from lic_fast.ops.exact_add_residual import exact_add_residual
+from lic_fast.ops.exact_layer_norm import exact_layer_norm
+from lic_fast.ops.exact_quantize import exact_quantize
+from lic_fast.ops.exact_window_attention import exact_window_attention
 from lic_fast.ops.feed_forward import feed_forward
 from lic_fast.ops.gdn import gdn
 from lic_fast.ops.integer_conv2d import integer_conv2d
+from lic_fast.ops.integer_layer import integer_layer
+from lic_fast.ops.integer_network import IntegerNetwork
 from lic_fast.ops.linear import linear
 from lic_fast.ops.memory import release_memory, reused_memory
 from lic_fast.ops.prepared import prepared
@@ -22,6 +29,7 @@ from lic_fast.ops.window_attention import relative_position_index, window_attent
 
 __all__ = [
     "Backend",
+    "IntegerNetwork",
     "QuantizedLatents",
     "add_residual",
     "backend",
@@ -30,9 +38,14 @@ __all__ = [
     "conv_transpose2d",
     "current_backend",
     "dequantize",
+    "exact_add_residual",
+    "exact_layer_norm",
+    "exact_quantize",
+    "exact_window_attention",
     "feed_forward",
     "gdn",
     "integer_conv2d",
+    "integer_layer",
     "linear",
     "prepared",
     "quantize",

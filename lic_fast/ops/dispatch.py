@@ -10,7 +10,17 @@ from torch import Tensor, nn
 from lic_fast.ops import onednn
 from lic_fast.ops.backend import current_backend
 
-__all__ = ["fast_bfloat16", "fast_on_cpu"]
+__all__ = ["exact_on_cpu", "fast_bfloat16", "fast_on_cpu"]
+
+
+def exact_on_cpu(x: Tensor) -> bool:
+    """Whether the CPU's code for integer networks may run: on real memory, outside tracing."""
+    return (
+        x.device.type == "cpu"
+        and current_backend() == "auto"
+        and type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
+        and not torch.compiler.is_compiling()
+    )
 
 
 def fast_on_cpu(x: Tensor, *others: Tensor | None) -> bool:

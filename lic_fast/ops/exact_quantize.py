@@ -3,7 +3,7 @@ r"""Activations of a portable network's first layer, from float32.
 .. math:: a = \mathrm{clamp}(\mathrm{round}(x / \Delta) + z,\; 0,\; 2^{bits} - 1)
 
 per channel, as :func:`lic_fast.ops.exact.quantized` defines it, in halves of 7 bits.
-On the CPU ``csrc/integer`` computes it.
+On the CPU ``csrc/integer`` computes it, on CUDA devices ``kernels/exact.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lic_fast import _C
 from lic_fast.ops import exact
-from lic_fast.ops.backend import current_backend
+from lic_fast.ops.dispatch import exact_on_cpu
+from lic_fast.ops.launch import launchable
 
 __all__ = ["exact_quantize", "halves", "reference"]
 
@@ -48,7 +49,10 @@ def exact_quantize(
         TypeError: A type is another.
     """
     _check(x, inverse_step, zero, bits, out)
-    if x.device.type != "cpu" or current_backend() == "reference":
+    if launchable(x, inverse_step, zero, dtypes=(torch.float32, torch.int32)):
+        maps = torch.ops.lic_fast.quantize_activations(x, inverse_step, zero, bits)
+        return maps if out is None else [to.copy_(half) for to, half in zip(out, maps, strict=True)]
+    if not exact_on_cpu(x):
         maps = reference(x, inverse_step, zero, bits)
         if out is None:
             return [half.contiguous(memory_format=torch.channels_last) for half in maps]

@@ -24,7 +24,7 @@ from lic_fast import _C
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.prepared import prepared
 
-__all__ = ["integer_conv2d", "largest_sum", "reference"]
+__all__ = ["check_largest", "check_operands", "integer_conv2d", "largest_sum", "reference"]
 
 _HALF = 128
 
@@ -58,9 +58,7 @@ def integer_conv2d(
     """
     check_operands(x, weight, border, stride, groups)
     packed, largest = prepared(("integer", groups), [weight], lambda: _prepare(weight, groups))
-    largest *= _HALF ** len(x) - 1
-    if largest >= 2**31:
-        raise ValueError(f"a sum of these weights may reach {largest}, which 32 bits do not hold")
+    check_largest(largest * (_HALF ** len(x) - 1))
     if x[0].device.type != "cpu" or current_backend() == "reference":
         return reference(x, weight, border=border, stride=stride, groups=groups)
     batch, _, height, width = x[0].shape
@@ -119,10 +117,16 @@ def _prepare(weight: Tensor, groups: int) -> tuple[_C.IntegerWeights, int]:
     )
 
 
+def check_largest(largest: int) -> None:
+    """Raises ValueError if :func:`largest_sum` is beyond 32 bits."""
+    if largest >= 2**31:
+        raise ValueError(f"a sum of these weights may reach {largest}, which 32 bits do not hold")
+
+
 def check_operands(
     x: Sequence[Tensor], weight: Tensor, border: Sequence[Tensor], stride: int, groups: int
 ) -> None:
-    """Raises what :func:`integer_conv2d` does, but for sums beyond 32 bits."""
+    """Raises what :func:`integer_conv2d` does; of operands on a GPU, it does not read values."""
     if len(x) not in (1, 2) or len(border) != len(x):
         raise ValueError(
             "there must be one map or two halves and a border for each, "

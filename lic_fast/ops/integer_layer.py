@@ -13,7 +13,8 @@ The offset of the activations is part of the bias: with activations a that stand
 for :math:`(a - z) \Delta`, the weights hold :math:`w \Delta / s` and the bias
 :math:`-\sum w z`, whereby the activations beyond the edge must be z.
 
-On the CPU ``csrc/integer`` computes all of it at once, on the sums in its registers.
+On the CPU ``csrc/integer`` computes all of it at once, on the sums in its registers, on
+CUDA devices ``kernels/integer_conv2d.py`` in one launch, see :mod:`lic_fast.ops.integer_launch`.
 """
 
 from __future__ import annotations
@@ -27,17 +28,29 @@ from torch import Tensor
 
 from lic_fast import _C
 from lic_fast.ops import exact
-from lic_fast.ops.backend import current_backend
 from lic_fast.ops.channels_last import array_of, map_of
+from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.exact_quantize import exact_quantize, halves
 from lic_fast.ops.exact_quantize import reference as quantized
 from lic_fast.ops.integer_conv2d import check_operands, integer_conv2d
 from lic_fast.ops.integer_conv2d import reference as convolution
+from lic_fast.ops.launch import launchable
 from lic_fast.ops.prepared import prepared, present
 
-__all__ = ["Activation", "Quantizer", "halves", "integer_layer", "pack", "reference"]
+__all__ = [
+    "LAUNCHED_TYPES",
+    "Activation",
+    "Quantizer",
+    "halves",
+    "integer_layer",
+    "pack",
+    "reference",
+]
 
 Activation = Literal["none", "relu", "leaky_relu", "gelu"]
+
+LAUNCHED_TYPES = (torch.uint8, torch.int8, torch.int32, torch.float32)
+"""Types of operands that ``lic_fast.ops.integer_launch`` launches a kernel for."""
 
 _HALF_BITS = 7
 
@@ -101,11 +114,16 @@ def integer_layer(
     check_operands(x, weight, border, stride, groups)
     _check(weight, bias, scale, activation, output)
     _check_residual(residual, (len(x[0]), len(weight), *(-(-s // stride) for s in x[0].shape[2:])))
-    if x[0].device.type != "cpu" or current_backend() == "reference":
+    numbers = () if output is None else (output.inverse_step, output.zero)
+    tensors = (*x, weight, bias, scale, *border, residual, *numbers)
+    if launchable(*tensors, dtypes=LAUNCHED_TYPES):
+        layer = (list(x), weight, bias, scale, list(border), stride, groups, activation, residual)
+        maps = torch.ops.lic_fast.integer_layer(*layer, *(output or (None, None, 0)))
+        return maps[0] if output is None else maps
+    if not exact_on_cpu(x[0]):
         _check_numbers(weight, bias, len(x), output)
         sums = integer_conv2d(x, weight, border=border, stride=stride, groups=groups)
         return _end(sums, bias, scale, activation, residual, output)
-    numbers = () if output is None else (output.inverse_step, output.zero)
     key = ("integer layer", len(border), stride, groups, activation, output and output.bits)
     packed = prepared(
         key,

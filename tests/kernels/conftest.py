@@ -34,7 +34,11 @@ def _products_of_bfloat16():
     """Products as on a GPU, in float32; the interpreter's own multiplies bfloat16's bits."""
     from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
 
+    own = InterpreterBuilder.create_dot
+
     def create_dot(self, a, b, accumulator, input_precision, max_num_imprecise_acc):
+        if accumulator.dtype.scalar.is_int():
+            return own(self, a, b, accumulator, input_precision, max_num_imprecise_acc)
         product = np.matmul(_numbers(a), _numbers(b), dtype=np.float32)
         return TensorHandle(product + accumulator.data, accumulator.dtype.scalar)
 

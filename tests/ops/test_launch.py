@@ -7,6 +7,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lic_fast import backend
 from lic_fast.ops import add_residual, conv3x3, feed_forward
+from lic_fast.ops.exact_add_residual import exact_add_residual
+from lic_fast.ops.integer_layer import Quantizer, integer_layer
 from lic_fast.ops.launch import launchable
 
 
@@ -48,6 +50,33 @@ def test_cuda_tensors_go_to_the_kernels(operator):
     assert calls(operator, device="cpu") == []
     with backend("reference"):
         assert calls(operator) == []
+
+
+def on(device, shape, dtype=torch.float32):
+    return torch.empty(shape, dtype=dtype, device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_cuda_tensors_go_to_the_kernels_of_integer_layers(device):
+    launched = device == "cuda"
+    with FakeTensorMode(), Calls() as seen:
+        x = on(device, (2, 10, 4, 5))
+        quantizer = Quantizer(on(device, 10), on(device, 10, torch.int32), 14)
+        high, low = quantizer(x)
+        assert exact_add_residual(x, x).shape == x.shape
+        with backend("reference"):
+            quantizer(x)
+            exact_add_residual(x, x)
+        if launched:  # the CPU's own code takes no tensors without memory
+            weight = on(device, (10, 5, 3, 3), torch.int8)
+            halves, border = [high, low], [on(device, 10, torch.uint8)] * 2
+            layer = (halves, weight, on(device, 10, torch.int32), on(device, 10))
+            float_map = integer_layer(*layer, border=border, stride=2, groups=2)
+            assert (float_map.dtype, float_map.shape) == (torch.float32, (2, 10, 2, 3))
+            out = integer_layer(*layer, border=border, groups=2, residual=x, output=quantizer)
+            assert [(half.dtype, half.shape) for half in out] == [(torch.uint8, x.shape)] * 2
+    names = ["quantize_activations", "exact_add_residual", "integer_layer", "integer_layer"]
+    assert seen.names == ([f"lic_fast::{name}" for name in names] if launched else [])
 
 
 def test_what_is_launchable():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lic_fast.entropy.integer.activation import ExactGELU, ExactLeakyReLU, ExactReLU
 from lic_fast.entropy.integer.conv import IntegerConv2d
-from lic_fast.ops.backend import current_backend
+from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.integer_layer import Activation, Quantizer
 from lic_fast.ops.integer_network import IntegerNetwork, Layer
 from lic_fast.ops.prepared import prepared
@@ -33,9 +33,7 @@ def integer_chain(network: nn.Sequential, x: Tensor) -> IntegerChain | None:
 
     Made once for as long as its numbers stay.
     """
-    if not _starts_with_integers(network) or x.device.type != "cpu":
-        return None
-    if current_backend() != "auto" or torch.compiler.is_compiling():
+    if not _starts_with_integers(network) or not exact_on_cpu(x):
         return None
     parts = _parts(network)
     if parts is None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lic_fast.entropy.integer.activation import ExactGELU
 from lic_fast.entropy.integer.conv import IntegerConv2d
-from lic_fast.ops.backend import current_backend
+from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.exact_add_residual import exact_add_residual
 from lic_fast.ops.exact_quantize import exact_quantize
 from lic_fast.ops.integer_layer import Quantizer
@@ -35,10 +35,10 @@ def integer_slices(networks: SliceNetworks, latents: Tensor) -> IntegerSlices | 
 
     Made once for as long as their numbers stay.
     """
-    if not networks.exact or latents.device.type != "cpu" or current_backend() != "auto":
+    if not networks.exact or not exact_on_cpu(latents):
         return None
     every: list[Any] = [*networks.mean, *networks.scale, *networks.lrp]
-    if torch.compiler.is_compiling() or not all(_is_chain(network) for network in every):
+    if not all(_is_chain(network) for network in every):
         return None
     numbers = [buffer for network in every for buffer in network.buffers()]
     made = prepared("integer slices", numbers, lambda: IntegerSlices(networks))

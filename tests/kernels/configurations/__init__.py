@@ -9,7 +9,14 @@ what is launched. To add a kernel, add a module here and its name to the list.
 from dataclasses import dataclass
 from typing import Any
 
-KERNELS = ("conv3x3", "feed_forward", "slice_step", "window_attention")
+KERNELS = (
+    "conv3x3",
+    "exact",
+    "feed_forward",
+    "integer_conv2d",
+    "slice_step",
+    "window_attention",
+)
 
 # Triton's names.
 TYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -26,6 +33,7 @@ class Configuration:
             argument, such as ``*bf16`` or ``i32``. Pointers are taken to be aligned to 16 bytes.
         constants: Compile-time arguments; None for a tensor that is not there.
         options: ``num_warps``, ``num_stages`` and whatever else the launch is given.
+        exact: Whether every product must be rounded before it is added to anything.
     """
 
     name: str
@@ -33,3 +41,4 @@ class Configuration:
     types: dict[str, str]
     constants: dict[str, Any]
     options: dict[str, Any]
+    exact: bool = False
