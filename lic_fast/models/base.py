@@ -24,6 +24,7 @@ from lic_fast.entropy.coding import (
 )
 from lic_fast.errors import ChecksumError, LatentError
 from lic_fast.models.fingerprint import fingerprint
+from lic_fast.models.latents import image_of, likelihoods_of, rounder
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
 from lic_fast.ops.dispatch import fast_bfloat16
@@ -203,14 +204,14 @@ class SliceCompressionModel(CompressionModel):
                 return self.forward(x)
         y = self._transformed(self.analysis, x)
         z = self.h_a(y)
-        z_likelihoods = _likelihoods(self.entropy_bottleneck, z)
+        z_likelihoods = likelihoods_of(self.entropy_bottleneck, z)
         medians = self._medians()
         z_hat = round_ste(z - medians) + medians
         if self.training:
-            latents = self._latents(z_hat, _rounder(y))
+            latents = self._latents(z_hat, rounder(y))
         else:
             images = [
-                self._latents(_image(z_hat, i), _rounder(_image(y, i))) for i in range(len(x))
+                self._latents(image_of(z_hat, i), rounder(image_of(y, i))) for i in range(len(x))
             ]
             latents = SliceLatents(*(torch.cat(parts) for parts in zip(*images, strict=True)))
         _, y_likelihoods = self.gaussian_conditional(y, latents.scales, latents.means)
@@ -247,8 +248,8 @@ class SliceCompressionModel(CompressionModel):
         y_messages, z_messages, checksums = [], [], []
         for i in range(len(x)):
             symbols = to_symbols(z_symbols[i]).numpy()
-            encoder = SliceEncoder(_image(y, i), self.gaussian_conditional.scale_table)
-            self._latents(_image(z_symbols, i) + medians, encoder)
+            encoder = SliceEncoder(image_of(y, i), self.gaussian_conditional.scale_table)
+            self._latents(image_of(z_symbols, i) + medians, encoder)
             y_messages.append(encoder.message)
             z_messages.append(hyperlatent_message(symbols))
             checksums.append(encoder.checksum(symbols))
@@ -494,35 +495,3 @@ def _memory(device: torch.device) -> AbstractContextManager[None]:
     if device.type == "cpu" and current_backend() == "auto":
         return reused_memory()
     return nullcontext()
-
-
-def _likelihoods(bottleneck: EntropyBottleneck, z: Tensor) -> Tensor:
-    """What ``bottleneck(z)`` gives as likelihoods.
-
-    It permutes z by a tensor of axes, which torch.compile cannot trace.
-    """
-    values = z.transpose(0, 1)
-    mode = "noise" if bottleneck.training else "dequantize"
-    rounded = bottleneck.quantize(
-        values.reshape(len(values), 1, -1), mode, bottleneck._get_medians()
-    )
-    likelihoods, _, _ = bottleneck._likelihood(rounded)
-    if bottleneck.use_likelihood_bound:
-        likelihoods = bottleneck.likelihood_lower_bound(likelihoods)
-    return likelihoods.reshape(values.shape).transpose(0, 1).contiguous()
-
-
-def _image(batch: Tensor, i: int) -> Tensor:
-    """One image of a batch, laid out in memory as a decoder has it.
-
-    Convolutions round differently in channels-last order, which a caller's
-    input may bring along.
-    """
-    return batch[i : i + 1].clone(memory_format=torch.contiguous_format)
-
-
-def _rounder(y: Tensor) -> Quantizer:
-    def quantize(channels: slice, mean: Tensor, scale: Tensor) -> Tensor:
-        return round_ste(y[:, channels] - mean) + mean
-
-    return quantize

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.latents import rounder
 from lic_fast.models.modules import GDN
 from lic_fast.models.portable.maps import ENTROPY_PATH, layers_of, quantizers
 from lic_fast.models.portable.statistics import covariances, observe, passes
 from lic_fast.models.portable.twins import become_portable, twin
 from lic_fast.models.tcm import WMSA
-from lic_fast.ops import round_ste
 
 __all__ = ["make_portable"]
 
@@ -65,7 +65,7 @@ def make_portable(
     def code(what: str, pass_: int = 0, passes: int = 1) -> Callable[[], None]:
         def run() -> None:
             for i, (y, z_hat) in enumerate(latents):
-                source._latents(z_hat, _rounder(y))
+                source._latents(z_hat, rounder(y))
                 told(what, pass_ * len(latents) + i + 1, passes * len(latents))
 
         return run
@@ -162,10 +162,3 @@ def _whole(x: Tensor, multiple: int) -> Tensor:
     height, width = (side // multiple * multiple or side for side in x.shape[2:])
     rows, columns = -height % multiple, -width % multiple
     return F.pad(x[:, :, :height, :width], (0, columns, 0, rows), mode="replicate")
-
-
-def _rounder(y: Tensor) -> Any:
-    def quantize(channels: slice, mean: Tensor, scale: Tensor) -> Tensor:
-        return round_ste(y[:, channels] - mean) + mean
-
-    return quantize

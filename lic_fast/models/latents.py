@@ -1,0 +1,46 @@
+"""Latents and hyperlatents as models hand them to the entropy path."""
+
+from __future__ import annotations
+
+import torch
+from compressai.entropy_models import EntropyBottleneck
+from torch import Tensor
+
+from lic_fast.entropy import Quantizer
+from lic_fast.ops import round_ste
+
+__all__ = ["image_of", "likelihoods_of", "rounder"]
+
+
+def likelihoods_of(bottleneck: EntropyBottleneck, z: Tensor) -> Tensor:
+    """What ``bottleneck(z)`` gives as likelihoods.
+
+    It permutes z by a tensor of axes, which torch.compile cannot trace.
+    """
+    values = z.transpose(0, 1)
+    mode = "noise" if bottleneck.training else "dequantize"
+    rounded = bottleneck.quantize(
+        values.reshape(len(values), 1, -1), mode, bottleneck._get_medians()
+    )
+    likelihoods, _, _ = bottleneck._likelihood(rounded)
+    if bottleneck.use_likelihood_bound:
+        likelihoods = bottleneck.likelihood_lower_bound(likelihoods)
+    return likelihoods.reshape(values.shape).transpose(0, 1).contiguous()
+
+
+def image_of(batch: Tensor, i: int) -> Tensor:
+    """One image of a batch, laid out in memory as a decoder has it.
+
+    Convolutions round differently in channels-last order, which a caller's
+    input may bring along.
+    """
+    return batch[i : i + 1].clone(memory_format=torch.contiguous_format)
+
+
+def rounder(y: Tensor) -> Quantizer:
+    """Rounds these latents, (B, M, H, W), slice by slice, with a straight-through gradient."""
+
+    def quantize(channels: slice, mean: Tensor, scale: Tensor) -> Tensor:
+        return round_ste(y[:, channels] - mean) + mean
+
+    return quantize
