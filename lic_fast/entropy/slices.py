@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,12 +79,41 @@ class SliceNetworks:
         return [*(range(i, i + 1) for i in range(alone)), range(alone, slices)]
 
 
-class SliceLatents(NamedTuple):
-    """Latents of all slices, each (B, M, H, W)."""
+@dataclass(frozen=True)
+class SliceLatents:
+    """Latents of all slices, each (B, M, H, W), put together when they are asked for.
 
-    y_hat: Tensor
-    means: Tensor
-    scales: Tensor
+    Attributes:
+        steps: Decoded latents, means and scales of each step.
+    """
+
+    steps: Sequence[tuple[Tensor, Tensor, Tensor]]
+
+    @property
+    def y_hat(self) -> Tensor:
+        """Decoded latents."""
+        return torch.cat([decoded for decoded, _, _ in self.steps], 1)
+
+    @property
+    def means(self) -> Tensor:
+        """Means."""
+        return torch.cat([mean for _, mean, _ in self.steps], 1)
+
+    @property
+    def scales(self) -> Tensor:
+        """Scales, as the networks gave them, not yet clamped."""
+        return torch.cat([scale for _, _, scale in self.steps], 1)
+
+    @classmethod
+    def batched(cls, images: Sequence[SliceLatents]) -> SliceLatents:
+        """Those of several images, one after another."""
+        together = zip(*(image.steps for image in images), strict=True)
+        return cls([_stack(*parts) for parts in together])
+
+
+def _stack(*parts: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    decoded, mean, scale = (torch.cat(kind) for kind in zip(*parts, strict=True))
+    return decoded, mean, scale
 
 
 def run_slices(
@@ -102,20 +131,22 @@ def run_slices(
     """
     run_step = _step_of(networks, latent_means, latent_scales)
     y_hat: list[Tensor] = []
-    means: list[Tensor] = []
-    scales: list[Tensor] = []
+    done: list[tuple[Tensor, Tensor, Tensor]] = []
     first = 0
     for step in networks.steps():
+        seen: list[tuple[Tensor, Tensor]] = []
 
-        def quantize_step(mean: Tensor, scale: Tensor, first: int = first) -> Tensor:
-            means.append(mean)
-            scales.append(scale)
+        def quantize_step(
+            mean: Tensor, scale: Tensor, first: int = first, seen: list[Any] = seen
+        ) -> Tensor:
+            seen.append((mean, scale))
             return quantize(slice(first, first + mean.shape[1]), mean, scale)
 
         decoded = run_step(step, networks.support(y_hat), quantize_step)
         y_hat.extend(decoded.chunk(len(step), 1))
+        done.append((decoded, *seen[0]))
         first += decoded.shape[1]
-    return SliceLatents(torch.cat(y_hat, 1), torch.cat(means, 1), torch.cat(scales, 1))
+    return SliceLatents(done)
 
 
 _Step = Callable[[range, list[Tensor], Callable[[Tensor, Tensor], Tensor]], Tensor]

@@ -210,10 +210,9 @@ class SliceCompressionModel(CompressionModel):
         if self.training:
             latents = self._latents(z_hat, rounder(y))
         else:
-            images = [
-                self._latents(image_of(z_hat, i), rounder(image_of(y, i))) for i in range(len(x))
-            ]
-            latents = SliceLatents(*(torch.cat(parts) for parts in zip(*images, strict=True)))
+            latents = SliceLatents.batched(
+                [self._latents(image_of(z_hat, i), rounder(image_of(y, i))) for i in range(len(x))]
+            )
         _, y_likelihoods = self.gaussian_conditional(y, latents.scales, latents.means)
         return {
             "x_hat": self._transformed(self.synthesis, latents.y_hat).contiguous(),

@@ -1,8 +1,11 @@
 """Integer convolutions one after another, whose hidden maps stay integers.
 
 The bits are those of the modules called one by one, which give each other float32
-maps: a hidden map is quantised where it arises instead of where it is read. Sub-pixel
-convolutions give activations in the order of pixels, and single bytes are shuffled.
+maps: a hidden map is quantised where it arises instead of where it is read, and a
+sub-pixel convolution writes each of its phases where its pixels belong.
+
+Nothing here is an operator of PyTorch that runs on several threads: its threads and
+those of ``csrc`` would wait for each other's processors at every change.
 """
 
 from __future__ import annotations
@@ -84,7 +87,7 @@ def _watched(module: nn.Module) -> bool:
 
 
 class IntegerChain:
-    """Networks of integer layers, with a shuffle behind all but the last.
+    """Networks of integer layers, some of which end in a sub-pixel convolution.
 
     Args:
         parts: The layers, their activations, and how far each is shuffled up.
@@ -93,40 +96,73 @@ class IntegerChain:
     def __init__(self, parts: list[_Part]) -> None:
         self._input = parts[0][0].quantizer
         self._halves = parts[0][0].halves
-        self._networks: list[tuple[IntegerNetwork, int, int]] = []
+        self._segments: list[_Segment] = []
         layers: list[Layer] = []
         for i, (conv, activation, up) in enumerate(parts):
             following = parts[i + 1][0] if i + 1 < len(parts) else None
-            layers.append(_layer(conv, activation, up, following))
-            if up > 1 or following is None:
-                read = 0 if following is None else following.halves
-                self._networks.append((IntegerNetwork(layers), up, read))
+            layer = _layer(conv, activation, following)
+            if up == 1:
+                layers.append(layer)
+            if layers and (up > 1 or following is None):
+                self._segments.append(_Segment([IntegerNetwork(layers)], 1, layers[-1]))
                 layers = []
+            if up > 1:
+                phases = [IntegerNetwork([_phase(layer, k, up)]) for k in range(up * up)]
+                self._segments.append(_Segment(phases, up, layer))
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, N, H, W) float32 to (B, M, H', W') float32."""
-        halves = self._input(x)[: self._halves]
-        for network, up, read in self._networks:
-            out: Any = network(halves)
-            if isinstance(out, Tensor):
-                return out if up == 1 else _shuffled(out, up)
-            halves = [_shuffled(half, up) for half in out[:read]]
-        raise AssertionError("the last layer gives float32")
+        maps = self._input(x)[: self._halves]
+        for segment in self._segments:
+            maps = segment(maps)
+        return maps[0]
 
 
-def _layer(
-    conv: IntegerConv2d, activation: Activation, up: int, following: IntegerConv2d | None
-) -> Layer:
-    # Shuffled channels, (M, r, r), in the order (r, r, M): a pixel's are then one run.
-    order = torch.arange(len(conv.bias)).view(-1, up * up).T.flatten()
+class _Segment:
+    """A network, or the phases of a sub-pixel convolution, each of which writes its own pixels.
+
+    Args:
+        networks: One, or one for each of the r x r phases.
+        up: r.
+        last: The last layer, all phases together.
+    """
+
+    def __init__(self, networks: list[IntegerNetwork], up: int, last: Layer) -> None:
+        self._networks = networks
+        self._up = up
+        self._channels = len(last.bias) // (up * up)
+        self._maps = 0 if last.output is None else last.output.bits // 7
+        self._read = len(networks[0].layers[0].border)
+
+    def __call__(self, maps: list[Tensor]) -> list[Tensor]:
+        maps = maps[: self._read]
+        batch, _, height, width = maps[0].shape
+        shape = (batch, self._channels, height * self._up, width * self._up)
+        dtype = torch.uint8 if self._maps else torch.float32
+        out = [
+            torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
+            for _ in range(self._maps or 1)
+        ]
+        for k, network in enumerate(self._networks):
+            row, column = divmod(k, self._up)
+            into = [to[:, :, row :: self._up, column :: self._up] for to in out]
+            network(maps, out=into if self._maps else into[0])
+        return out
+
+
+def _layer(conv: IntegerConv2d, activation: Activation, following: IntegerConv2d | None) -> Layer:
+    repeats = 1 if following is None else len(conv.bias) // following.weight.shape[1]
     output = None
     if following is not None:
         inverse, zero, bits = following.quantizer
-        output = Quantizer(inverse.repeat(up * up), zero.repeat(up * up), bits)
+        # Channels before the shuffle are (M, r, r).
+        output = Quantizer(
+            inverse.repeat_interleave(repeats), zero.repeat_interleave(repeats), bits
+        )
     return Layer(
-        conv.weight[order],
-        conv.bias[order],
-        conv.scale[order],
+        conv.weight,
+        conv.bias,
+        conv.scale,
         conv.quantizer.border()[: conv.halves],
         conv.stride,
         activation=activation,
@@ -134,9 +170,12 @@ def _layer(
     )
 
 
-def _shuffled(x: Tensor, up: int) -> Tensor:
-    """(B, r * r * C, H, W) to (B, C, r * H, r * W), both with channels last."""
-    batch, channels, height, width = x.shape
-    pixels = x.permute(0, 2, 3, 1).reshape(batch, height, width, up, up, channels // (up * up))
-    rows = pixels.transpose(2, 3).reshape(batch, height * up, width * up, -1)
-    return rows.permute(0, 3, 1, 2)
+def _phase(layer: Layer, k: int, up: int) -> Layer:
+    """The channels of one of the r x r pixels that a sub-pixel convolution makes of one."""
+    own = slice(k, None, up * up)
+    output = layer.output
+    if output is not None:
+        output = Quantizer(output.inverse_step[own], output.zero[own], output.bits)
+    return layer._replace(
+        weight=layer.weight[own], bias=layer.bias[own], scale=layer.scale[own], output=output
+    )

@@ -102,21 +102,41 @@ class IntegerSlices:
         quantize: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
         """The decoded slices of a step; see :mod:`lic_fast.entropy.slices`."""
-        means: list[Any] = []
-        scales: list[Any] = []
-        for i in step:
-            mean_input, scale_input = support.read(i)
-            means.append(self._mean[i](mean_input[: self._halves[0][i]]))
-            scales.append(self._scale[i](scale_input[: self._halves[1][i]]))
-        quantized = quantize(_cat(means), _cat(scales))
-        residuals: list[Any] = [
-            self._lrp[i](support.read_with(i, part)[: self._halves[2][i]])
-            for i, part in zip(step, quantized.split(self.width, 1), strict=True)
-        ]
-        decoded = exact_add_residual(quantized, _cat(residuals))
-        for i, part in zip(step, decoded.split(self.width, 1), strict=True):
-            support.append(i, part)
+        maps = [support.read(i) for i in step]
+        mean, scale = (
+            self._all(networks, halves, [pair[kind] for pair in maps], step)
+            for kind, (networks, halves) in enumerate(
+                ((self._mean, self._halves[0]), (self._scale, self._halves[1]))
+            )
+        )
+        quantized = quantize(mean, scale)
+        residual = torch.empty_like(mean)
+        for place, i in enumerate(step):
+            own = self._own(place)
+            read = support.read_with(i, quantized[:, own])
+            self._lrp[i](read[: self._halves[2][i]], out=residual[:, own])
+        decoded = exact_add_residual(quantized, residual)
+        for place, i in enumerate(step):
+            support.append(i, decoded[:, self._own(place)])
         return decoded
+
+    def _all(
+        self,
+        networks: list[IntegerNetwork],
+        halves: list[int],
+        maps: list[list[Tensor]],
+        step: range,
+    ) -> Tensor:
+        """The outputs of a step's networks side by side, written where they belong."""
+        batch, _, height, width = maps[0][0].shape
+        shape = (batch, len(step) * self.width, height, width)
+        out = torch.empty(shape, memory_format=torch.channels_last)
+        for place, i in enumerate(step):
+            networks[i](maps[place][: halves[i]], out=out[:, self._own(place)])
+        return out
+
+    def _own(self, place: int) -> slice:
+        return slice(place * self.width, (place + 1) * self.width)
 
 
 class Support(Protocol):
@@ -164,10 +184,8 @@ class PlainSupport:
         """See :class:`Support`."""
         if i >= self._slices.limit:
             return
-        place = slice(self._place(i), self._place(i) + self._slices.width)
-        _write(decoded, self._slices.own[i], self._mean, place.start)
-        for to, half in zip(self._scale, self._mean, strict=True):
-            to[:, place] = half[:, place]
+        for maps in (self._mean, self._scale):
+            _write(decoded, self._slices.own[i], maps, self._place(i))
 
 
 class AttendedSupport:
@@ -222,10 +240,6 @@ def _write(x: Tensor, quantizer: Quantizer, maps: list[Tensor], first: int) -> N
     """The activations of x into the channels from `first` on."""
     into = [half[:, first : first + x.shape[1]] for half in maps]
     exact_quantize(x, quantizer.inverse_step, quantizer.zero, quantizer.bits, out=into)
-
-
-def _cat(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 def _convolutions(network: Any) -> list[IntegerConv2d]:
