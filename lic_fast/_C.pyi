@@ -283,3 +283,26 @@ def exact_add_residual(
     threads: int,
     isa: str | None = None,
 ) -> None: ...
+def exact_layer_norm(
+    x: _Float32,
+    weight: _Float32,
+    bias: _Float32,
+    inverse_step: float,
+    epsilon: float,
+    out: _Float32,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...
+def exact_sigmoid(x: _Float32, out: _Float32, threads: int, isa: str | None = None) -> None: ...
+def exact_window_attention(
+    qkv: _Float32,
+    inverse_step: _Float32,
+    scale: _Float32,
+    bias: _Float32,
+    value_step: _Float32,
+    out: _Float32,
+    window: int,
+    shift: int,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...

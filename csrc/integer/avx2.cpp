@@ -5,7 +5,9 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "integer/exact.hpp"
@@ -119,13 +121,17 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
 
 #include "integer/exact.inl"
 //
+#include "integer/transformer.inl"
+//
 #include "integer/end.inl"
 //
 #include "integer/rows.inl"
 
 }  // namespace
 
-const Kernels kAvx2Kernels{&Kernel::run, &Elements::quantize, &Elements::add_residual};
+const Kernels kAvx2Kernels{&Kernel::run,          &Elements::quantize,    &Elements::add_residual,
+                           &Transformer::sigmoid, &Transformer::integers, &Transformer::layer_norm,
+                           &Transformer::attend};
 
 }  // namespace lic_fast::integer
 

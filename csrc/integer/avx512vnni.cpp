@@ -5,7 +5,9 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "integer/exact.hpp"
@@ -24,13 +26,18 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums added(Sums sums, __m512i x, __m512i weights
 
 #include "integer/exact.inl"
 //
+#include "integer/transformer.inl"
+//
 #include "integer/end.inl"
 //
 #include "integer/rows.inl"
 
 }  // namespace
 
-const Kernels kAvx512VnniKernels{&Kernel::run, &Elements::quantize, &Elements::add_residual};
+const Kernels kAvx512VnniKernels{
+    &Kernel::run,          &Elements::quantize,    &Elements::add_residual,
+    &Transformer::sigmoid, &Transformer::integers, &Transformer::layer_norm,
+    &Transformer::attend};
 
 }  // namespace lic_fast::integer
 

@@ -72,6 +72,7 @@ void bind(py::module_& module) {
              "Writes the sums of a convolution of 7-bit halves; see lic_fast.ops.integer_conv2d.");
   bind_layers(module);
   bind_elements(module);
+  bind_transformer(module);
 }
 
 }  // namespace lic_fast::integer

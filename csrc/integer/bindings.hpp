@@ -10,5 +10,6 @@ void bind(pybind11::module_& module);
 // Its parts.
 void bind_layers(pybind11::module_& module);
 void bind_elements(pybind11::module_& module);
+void bind_transformer(pybind11::module_& module);
 
 }  // namespace lic_fast::integer

@@ -9,6 +9,7 @@
 
 #include "cpu/isa.hpp"
 #include "integer/conv.hpp"
+#include "integer/transformer.hpp"
 
 namespace lic_fast::integer {
 
@@ -34,6 +35,12 @@ struct Kernels {
                    std::uint8_t* high, std::uint8_t* low);
   /// out = quantized + tanh(lrp) / 2.
   void (*add_residual)(const float* quantized, const float* lrp, std::size_t count, float* out);
+  void (*sigmoid)(const float* x, std::size_t count, float* out);
+  /// round(x * inverse_step), clamped to a magnitude; `step` is 0 for one inverse step, else 1.
+  void (*integers)(const float* x, std::size_t count, const float* inverse_step, std::size_t step,
+                   float largest, float* out);
+  void (*layer_norm)(const float* x, std::size_t channels, const Norm& norm, float* out);
+  void (*attend)(const Head& head);
 };
 
 const Kernels& kernels(cpu::Isa isa);

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "cpu/isa.hpp"
@@ -73,12 +74,17 @@ Floats power_of_two(Floats n) {
 
 #include "integer/exact.inl"
 //
+#include "integer/transformer.inl"
+//
 #include "integer/end.inl"
 //
 #include "integer/rows.inl"
 
 }  // namespace
 
-const Kernels kScalarKernels{&Kernel::run, &Elements::quantize, &Elements::add_residual};
+const Kernels kScalarKernels{
+    &Kernel::run,          &Elements::quantize,    &Elements::add_residual,
+    &Transformer::sigmoid, &Transformer::integers, &Transformer::layer_norm,
+    &Transformer::attend};
 
 }  // namespace lic_fast::integer

@@ -8,6 +8,7 @@ from lic_fast.ops.conv3x3 import conv3x3
 from lic_fast.ops.exact_add_residual import exact_add_residual
 from lic_fast.ops.exact_layer_norm import exact_layer_norm
 from lic_fast.ops.exact_quantize import exact_quantize
+from lic_fast.ops.exact_sigmoid import exact_sigmoid
 from lic_fast.ops.exact_window_attention import exact_window_attention
 from lic_fast.ops.feed_forward import feed_forward
 from lic_fast.ops.gdn import gdn
@@ -41,6 +42,7 @@ __all__ = [
     "exact_add_residual",
     "exact_layer_norm",
     "exact_quantize",
+    "exact_sigmoid",
     "exact_window_attention",
     "feed_forward",
     "gdn",

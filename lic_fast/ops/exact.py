@@ -33,6 +33,7 @@ __all__ = [
     "relu",
     "scaled",
     "sigmoid",
+    "sqrt",
     "tanh",
 ]
 
@@ -123,6 +124,16 @@ def sigmoid(x: Tensor) -> Tensor:
     """1 / (1 + exp(-x)), off by less than 2e-7: from e = exp(-|x|), 1 or e over 1 + e."""
     e = exp(x.abs().neg())
     return torch.where(x < 0, e, 1.0) / (e + 1.0)
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """The square root, rounded to nearest.
+
+    By way of float64, since PyTorch's own of float32 may be off by one unit in the last
+    place on a CPU. No root of a number of 24 bits is so near the middle between two
+    others that an error of two units in float64's last place could move it across.
+    """
+    return x.double().sqrt().float()
 
 
 def relu(x: Tensor) -> Tensor:

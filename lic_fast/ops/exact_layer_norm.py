@@ -9,7 +9,8 @@ integers :math:`q = \mathrm{round}(x / \Delta)`, n of them:
 Both sums, and all of :math:`n q - \sum q` and :math:`n \sum q^2 - (\sum q)^2`, are integers
 below 2^53 and so exact in float64, in whatever order: with magnitudes of q below
 2^15 and n up to 2^11. What follows are single IEEE operations on float32: the
-conversion of each, sum, root, quotient, product, sum.
+conversion of each, sum, root, quotient, product, sum. On the CPU ``csrc/integer``
+computes them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["LARGEST", "LARGEST_COUNT", "exact_layer_norm"]
+from lic_fast import _C
+from lic_fast.ops import exact
+from lic_fast.ops.dispatch import exact_on_cpu
+
+__all__ = ["LARGEST", "LARGEST_COUNT", "exact_layer_norm", "reference"]
 
 LARGEST = 2**15 - 1
 """Magnitude of the integers."""
@@ -54,10 +59,31 @@ def exact_layer_norm(
             f"x must be (..., C) with C in 1..{LARGEST_COUNT}, weight and bias (C,), not "
             f"{tuple(x.shape)}, {tuple(weight.shape)} and {tuple(bias.shape)}"
         )
+    if not exact_on_cpu(x):
+        return reference(x, weight, bias, inverse_step, epsilon)
+    tokens = x.detach().contiguous()
+    out = torch.empty_like(tokens)
+    _C.exact_layer_norm(
+        tokens.view(-1, count).numpy(),
+        weight.contiguous().numpy(),
+        bias.contiguous().numpy(),
+        inverse_step.item(),
+        epsilon.item(),
+        out.view(-1, count).numpy(),
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def reference(
+    x: Tensor, weight: Tensor, bias: Tensor, inverse_step: Tensor, epsilon: Tensor
+) -> Tensor:
+    """The definition of :func:`exact_layer_norm`."""
+    count = x.shape[-1]
     integers = (x * inverse_step).round().clamp(-LARGEST, LARGEST).double()
     total = integers.sum(-1, keepdim=True)
     squares = (integers * integers).sum(-1, keepdim=True)
     spread = (count * squares - total * total).float()
     centred = (count * integers - total).float()
-    normed = centred / (spread + epsilon).sqrt()
+    normed = centred / exact.sqrt(spread + epsilon)
     return normed * weight + bias

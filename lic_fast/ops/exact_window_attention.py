@@ -12,7 +12,8 @@ with V and the sum of p are sums of integers: below :math:`d \cdot 2^{20}`,
 :math:`t \cdot 2^{24}` and :math:`t \cdot 2^{14}` for t tokens, exact in float64, in
 whatever order. The rest are single IEEE operations on float32, the exponential those of
 :func:`lic_fast.ops.exact.exp`. Tokens that only the shift brought into one window do
-not see each other: their p is zero.
+not see each other: their p is zero. On the CPU ``csrc/integer`` computes windows of up
+to 8 x 8 tokens without window tensors.
 """
 
 from __future__ import annotations
@@ -20,16 +21,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lic_fast import _C
 from lic_fast.ops import exact
+from lic_fast.ops.dispatch import exact_on_cpu
+from lic_fast.ops.prepared import prepared
 from lic_fast.ops.window_attention import relative_position_index
 from lic_fast.ops.windows import merge, partition, separated
 
-__all__ = ["LARGEST", "exact_window_attention"]
+__all__ = ["LARGEST", "exact_window_attention", "reference"]
 
 LARGEST = 2**10 - 1
 """Magnitude of queries, keys and values."""
 
 _ONE = 2.0**14
+
+# What csrc/integer takes.
+_LARGEST_CPU_WINDOW = 8
+_LARGEST_CPU_HEAD = 64
 
 
 def exact_window_attention(
@@ -62,13 +70,40 @@ def exact_window_attention(
         ValueError: Shapes do not fit each other.
     """
     _check(qkv, inverse_step, scale, table, value_step, window_size, shift)
-    heads, tokens = len(scale), window_size * window_size
+    channels = len(value_step)
+    fits = window_size <= _LARGEST_CPU_WINDOW and channels // len(scale) <= _LARGEST_CPU_HEAD
+    if not fits or not exact_on_cpu(qkv) or not qkv.numel():
+        return reference(qkv, inverse_step, scale, table, value_step, window_size, shift)
+    out = torch.empty(*qkv.shape[:3], channels)
+    bias = prepared(("exact bias", window_size), [table], lambda: _bias(table, window_size))
+    _C.exact_window_attention(
+        qkv.detach().contiguous().numpy(),
+        inverse_step.contiguous().numpy(),
+        scale.contiguous().numpy(),
+        bias.numpy(),
+        value_step.contiguous().numpy(),
+        out.numpy(),
+        window_size,
+        shift,
+        torch.get_num_threads(),
+    )
+    return out
+
+
+def reference(
+    qkv: Tensor,
+    inverse_step: Tensor,
+    scale: Tensor,
+    table: Tensor,
+    value_step: Tensor,
+    window_size: int,
+    shift: int,
+) -> Tensor:
+    """The definition of :func:`exact_window_attention`."""
     integers = (qkv * inverse_step).round().clamp(-LARGEST, LARGEST).double()
-    q, k, v = partition(integers, window_size, shift, 3, heads)
-    index = relative_position_index(window_size).to(table.device).flatten()
-    bias = table[index].view(tokens, tokens, heads).permute(2, 0, 1)
+    q, k, v = partition(integers, window_size, shift, 3, len(scale))
     logits = (q @ k.transpose(-2, -1)).float() * scale.view(-1, 1, 1)
-    logits = logits + bias
+    logits = logits + _bias(table, window_size)
     if shift:
         rows, columns = qkv.shape[1] // window_size, qkv.shape[2] // window_size
         apart = separated(rows, columns, window_size, shift).to(logits.device)[:, None]
@@ -78,6 +113,13 @@ def exact_window_attention(
     total = weights.double().sum(-1, keepdim=True).float()
     attended = (weights.double() @ v).float() / total
     return merge(attended[None], qkv.shape, window_size, shift) * value_step
+
+
+def _bias(table: Tensor, window_size: int) -> Tensor:
+    """(heads, tokens, tokens): the table's entry of each pair."""
+    tokens = window_size * window_size
+    index = relative_position_index(window_size).to(table.device).flatten()
+    return table[index].view(tokens, tokens, -1).permute(2, 0, 1).contiguous()
 
 
 def _check(

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lic_fast import _C, backend, rans
 from lic_fast.ops import exact_layer_norm
-from lic_fast.ops.exact_layer_norm import LARGEST, LARGEST_COUNT
+from lic_fast.ops.exact_layer_norm import LARGEST, LARGEST_COUNT, reference
 
 
 def operands(channels, largest=4.0, seed=0):
@@ -29,6 +30,37 @@ def test_it_is_layer_norm_up_to_the_step(channels, largest, seed):
     # Each integer is off by half a step, and so is their mean.
     bound = 3 * (1 / inverse.double()) / deviation * weight.abs().double() + 1e-5
     assert ((found - expected).abs() <= bound).all()
+
+
+@pytest.mark.parametrize("isa", rans.instruction_sets())
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 70) | st.just(LARGEST_COUNT),
+    st.floats(1e-2, 1e3),
+    st.integers(1, 3),
+    st.integers(0, 99),
+)
+def test_every_instruction_set_gives_the_bits_of_the_definition(
+    isa, channels, largest, threads, seed
+):
+    x, weight, bias, inverse, epsilon = operands(channels, largest, seed)
+    # Some beyond the range of the integers.
+    x[0] *= 3
+    out = torch.full_like(x, float("nan"))
+    flat = [tensor.view(-1, channels).numpy() for tensor in (x, out)]
+    numbers = (weight.numpy(), bias.numpy(), inverse.item(), epsilon.item())
+    _C.exact_layer_norm(flat[0], *numbers, flat[1], threads, isa)
+    assert torch.equal(out, reference(x, weight, bias, inverse, epsilon))
+
+
+def test_any_layout_is_taken():
+    x, *numbers = operands(6)
+    expected = reference(x, *numbers)
+    assert torch.equal(exact_layer_norm(x.mT.contiguous().mT, *numbers), expected)
+    assert torch.equal(exact_layer_norm(x[:, 0], *numbers), expected[:, 0])
+    assert exact_layer_norm(x[:0], *numbers).shape == (0, 5, 6)
+    with backend("reference"):
+        assert torch.equal(exact_layer_norm(x, *numbers), expected)
 
 
 def test_sums_do_not_depend_on_their_order():

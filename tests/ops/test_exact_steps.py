@@ -10,6 +10,7 @@ from lic_fast import _C, backend, rans
 from lic_fast.ops import exact
 from lic_fast.ops.exact_add_residual import exact_add_residual
 from lic_fast.ops.exact_quantize import exact_quantize, reference
+from lic_fast.ops.exact_sigmoid import exact_sigmoid
 from lic_fast.ops.integer_layer import Quantizer
 from tests.ops.integer_operands import (
     as_array,
@@ -166,3 +167,28 @@ def test_residuals_that_do_not_fit_are_refused():
 def test_a_quantizer_and_its_border():
     q = Quantizer(ONES, ZEROS + 1000, 14)
     assert all(map(torch.equal, q(X), [b.view(1, -1, 1, 1).expand(X.shape) for b in q.border()]))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_gates_have_the_bits_of_the_definition(isa):
+    x = torch.cat([torch.linspace(-100, 100, 999), torch.tensor([0.0, -0.0, 1e-30, -1e30, 1e30])])
+    for count in (1, 15, 64, 65, len(x)):
+        out = np.full(count, np.nan, np.float32)
+        _C.exact_sigmoid(x[:count].numpy(), out, 2, isa)
+        assert torch.equal(torch.from_numpy(out), exact.sigmoid(x[:count]))
+    values = torch.randn(2, 3, 5, 7)
+    for layout in (
+        values,
+        values.contiguous(memory_format=torch.channels_last),
+        values[:, 1:, ::2],
+    ):
+        assert torch.equal(exact_sigmoid(layout), exact.sigmoid(layout))
+    with pytest.raises(TypeError, match="float32"):
+        exact_sigmoid(values.double())
+
+
+def test_roots_are_rounded_to_nearest():
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.rand(50000, generator=generator) * 10.0**k for k in (-9, 0, 3, 15)])
+    # NumPy's is the processor's instruction; PyTorch's own may be off.
+    assert np.array_equal(exact.sqrt(x).numpy(), np.sqrt(x.numpy()))

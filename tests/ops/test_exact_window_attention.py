@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lic_fast import _C, backend, rans
 from lic_fast.ops import exact_window_attention, window_attention
-from lic_fast.ops.exact_window_attention import LARGEST
+from lic_fast.ops.exact_window_attention import LARGEST, _bias, reference
 
 
 def operands(window, heads, size, rows=2, columns=3, batch=1, seed=0):
@@ -39,6 +40,43 @@ def test_it_is_window_attention_up_to_the_steps(window_shift, heads, size, seed)
     # Steps of about 4 / 1023 in queries and keys move a logit by some hundredths.
     assert (found - expected).abs().max() < 0.1
     assert (found - expected).abs().mean() < 0.01
+
+
+@pytest.mark.parametrize("isa", rans.instruction_sets())
+@settings(max_examples=30, deadline=None)
+@given(
+    window_shift=st.integers(1, 8).flatmap(lambda w: st.tuples(st.just(w), st.integers(0, w - 1))),
+    heads=st.integers(1, 3),
+    size=st.integers(1, 20) | st.sampled_from([32, 64]),
+    sides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_every_instruction_set_gives_the_bits_of_the_definition(
+    isa, window_shift, heads, size, sides, threads, seed
+):
+    window, shift = window_shift
+    qkv, inverse, scale, table, step = operands(window, heads, size, *sides, batch=2, seed=seed)
+    qkv[0] *= 3  # some beyond the range of the integers
+    out = torch.full((*qkv.shape[:3], heads * size), float("nan"))
+    bias = _bias(table, window)
+    arrays = [tensor.numpy() for tensor in (qkv, inverse, scale, bias, step, out)]
+    _C.exact_window_attention(*arrays, window, shift, threads, isa)
+    assert torch.equal(out, reference(qkv, inverse, scale, table, step, window, shift))
+
+
+def test_windows_that_the_fast_path_does_not_take_are_the_definition():
+    qkv, *numbers = operands(9, 1, 4, 1, 1)
+    found = exact_window_attention(qkv, *numbers, window_size=9, shift=4)
+    with backend("reference"):
+        assert torch.equal(found, exact_window_attention(qkv, *numbers, window_size=9, shift=4))
+    for change in ({"window": 9}, {"shift": 4}):
+        qkv, inverse, scale, table, step = operands(4, 1, 4, 1, 1)
+        arguments = {"window": 4, "shift": 0, "threads": 1} | change
+        arrays = [t.numpy() for t in (qkv, inverse, scale, _bias(table, 4), step, qkv[..., :4])]
+        arrays[-1] = arrays[-1].copy()
+        with pytest.raises(ValueError, match=r"1\.\.8"):
+            _C.exact_window_attention(*arrays, **arguments)
 
 
 @pytest.mark.parametrize("shift", [0, 2])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from lic_fast.ops import exact
+from lic_fast.ops.exact_sigmoid import exact_sigmoid
 
 __all__ = ["ExactGELU", "ExactLeakyReLU", "ExactReLU", "ExactSigmoid"]
 
@@ -34,8 +35,8 @@ class ExactLeakyReLU(nn.Module):
 
 
 class ExactSigmoid(nn.Module):
-    """:func:`lic_fast.ops.exact.sigmoid`."""
+    """:func:`lic_fast.ops.exact_sigmoid.exact_sigmoid`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Of any shape, float32."""
-        return exact.sigmoid(x)
+        return exact_sigmoid(x)

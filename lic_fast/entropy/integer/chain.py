@@ -163,7 +163,7 @@ def _layer(conv: IntegerConv2d, activation: Activation, following: IntegerConv2d
         conv.weight,
         conv.bias,
         conv.scale,
-        conv.quantizer.border()[: conv.halves],
+        conv.border,
         conv.stride,
         activation=activation,
         output=output,

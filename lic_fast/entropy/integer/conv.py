@@ -11,6 +11,7 @@ from lic_fast.entropy.integer.fixed import FixedDtype, check_positive
 from lic_fast.entropy.integer.quantizer import step_of
 from lic_fast.entropy.integer.rounding import LARGEST_WEIGHT, nearest, round_weights
 from lic_fast.ops.integer_layer import Activation, Quantizer, integer_layer
+from lic_fast.ops.prepared import prepared
 
 __all__ = ["IntegerConv2d", "IntegerLinear"]
 
@@ -81,6 +82,16 @@ class IntegerConv2d(FixedDtype):
     def quantizer(self) -> Quantizer:
         """Of the input."""
         return Quantizer(self.inverse_step, self.zero, self._bits)
+
+    @property
+    def border(self) -> list[Tensor]:
+        """The activations beyond the edges, (N,) uint8 for each half that is read.
+
+        The same tensors for as long as their numbers stay, so that what is prepared from them
+        is found again.
+        """
+        made = prepared("border", [self.zero], self.quantizer.border)
+        return made[: self._halves]
 
     @property
     def halves(self) -> int:
@@ -179,7 +190,7 @@ class IntegerConv2d(FixedDtype):
             self.weight,
             self.bias,
             self.scale,
-            border=quantizer.border()[: self._halves],
+            border=self.border,
             stride=self.stride,
             activation=activation,
             residual=residual,

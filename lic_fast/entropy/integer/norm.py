@@ -11,6 +11,7 @@ from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.entropy.integer.fixed import FixedDtype, check_positive
 from lic_fast.entropy.integer.observed import Observed
 from lic_fast.entropy.integer.quantizer import HEADROOM, quantizer_of
+from lic_fast.ops import exact
 from lic_fast.ops.exact_layer_norm import LARGEST, exact_layer_norm
 
 __all__ = ["ExactGDN", "ExactLayerNorm"]
@@ -96,5 +97,5 @@ class ExactGDN(nn.Module):
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """(B, C, H, W) float32 to (B, C, H, W) float32; never overwrites."""
         norm = self.mix(x * x)
-        norm = torch.where(norm > _SMALLEST_NORM, norm, _SMALLEST_NORM).sqrt()
+        norm = exact.sqrt(torch.where(norm > _SMALLEST_NORM, norm, _SMALLEST_NORM))
         return x * norm if self.inverse else x / norm

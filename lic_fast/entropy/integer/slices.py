@@ -253,7 +253,7 @@ def _layers(convolutions: list[IntegerConv2d]) -> list[Layer]:
             conv.weight,
             conv.bias,
             conv.scale,
-            conv.quantizer.border()[: conv.halves],
+            conv.border,
             conv.stride,
             activation="none" if output is None else "gelu",
             output=output,
