@@ -13,3 +13,8 @@ def shared_path(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"reference data {name} is not beside this checkout")
     return path
+
+
+def has_shared(name: str) -> bool:
+    """Whether there is such a file or folder of the reference data."""
+    return (_SHARED / name).exists()

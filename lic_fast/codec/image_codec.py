@@ -100,8 +100,9 @@ def decode_image(
         FormatError: The file is damaged or no ``.lic`` file, or its padding is
             not what the model asks for.
         ModelMismatchError: It was written with another model.
-        ChecksumError: The symbols are not those that were encoded: the
-            arithmetic of this machine differs from the encoder's.
+        ChecksumError: The symbols are not those that were encoded. For a model in
+            floating point: this machine's rounding differs from the encoder's, which
+            cannot happen to a portable model (:func:`lic_fast.make_portable`).
         LatentError: The symbols are those, but the picture is not finite: the
             model's weights are damaged.
     """
@@ -127,7 +128,7 @@ def decode_image(
         with torch.inference_mode():
             x_hat = model.decode(streams)
     except (ChecksumError, StreamError) as error:
-        raise ChecksumError(_explain(container, error)) from error
+        raise ChecksumError(_explain(model, error)) from error
     if x_hat.shape[2:] != (container.padded_height, container.padded_width):
         raise FormatError(f"the streams hold an image of {tuple(x_hat.shape[2:])}")
     left, top = container.padding[:2]
@@ -170,15 +171,18 @@ def _check_geometry(container: Container, model: SliceCompressionModel, max_pixe
         raise FormatError(f"z is {container.z_shape}, for this picture it is {expected}")
 
 
-def _explain(container: Container, error: Exception) -> str:
-    if container.portable:
+def _explain(model: SliceCompressionModel, error: Exception) -> str:
+    # The file has the model's fingerprint; its flag might say anything.
+    if model.portable:
         return (
             f"{error}. The file's bytes are undamaged and its arithmetic is exact: it was written "
             "with a fault, or deliberately wrong"
         )
     return (
-        f"{error}. The file's bytes are undamaged, but it was written in floating-point "
-        "arithmetic, which promises nothing across machines, devices, thread counts and library "
-        "versions: decode it where it was encoded (the same kind of device, PyTorch and CPU "
-        "instruction set), or encode the picture again"
+        f"{error}. The file's bytes are undamaged, but its model computes in floating point, which "
+        "another device, CPU instruction set, PyTorch or number of threads than the encoder's "
+        "rounds differently: means and scales come out different, and every symbol after the first "
+        "wrong one is noise. Decode the file as it was encoded. For files that decode on every "
+        "machine, make the model portable, once (`lic-fast export`, or lic_fast.make_portable), "
+        "and encode the picture again with that"
     )

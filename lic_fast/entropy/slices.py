@@ -33,7 +33,8 @@ from lic_fast.entropy.integer.slices import (
     integer_slices,
 )
 from lic_fast.entropy.merged_slices import may_merge, merged_step
-from lic_fast.ops import add_residual, exact
+from lic_fast.ops import add_residual
+from lic_fast.ops.exact_add_residual import exact_add_residual
 
 __all__ = ["Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
 
@@ -195,7 +196,7 @@ def _plain_step(
     ]
     residual = torch.cat(residuals, 1)
     if networks.exact:
-        return exact.add_residual(quantized, residual)
+        return exact_add_residual(quantized, residual)
     return add_residual(quantized, residual)
 
 

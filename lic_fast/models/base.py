@@ -265,7 +265,8 @@ class SliceCompressionModel(CompressionModel):
         """Streams to pixels.
 
         Args:
-            streams: What :meth:`encode` gave, on this machine and device.
+            streams: What :meth:`encode` gave: of a portable model on any machine, of one in
+                floating point on this one, by the same device and arithmetic.
 
         Returns:
             (B, 3, H, W) in [0, 1].
@@ -338,8 +339,12 @@ class SliceCompressionModel(CompressionModel):
     ) -> dict[str, Tensor]:
         """Strings to pixels: the inverse of :meth:`compress`.
 
-        Strings hold no checksum, so floating-point rounding on another machine
-        can give a wrong picture without an error; ``.lic`` files hold one.
+        Strings hold no checksum. Those of a model in floating point, decoded by another
+        process than the one that wrote them (another CPU, device, PyTorch, number of
+        threads), can give a wrong picture without an error. A portable model, which
+        :func:`lic_fast.make_portable` or ``lic-fast export`` makes of any, decodes its
+        strings alike everywhere; ``.lic`` files (:mod:`lic_fast.codec`) hold a checksum of
+        the symbols, so that a wrong picture is an error.
 
         Args:
             strings: ``[y_strings, z_strings]``.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import lic_fast
 from lic_fast import zoo
 from lic_fast.codec import decode_image, encode_image, pack, read_picture, unpack
 from lic_fast.codec.metrics import ms_ssim, psnr
@@ -21,6 +22,7 @@ from lic_fast.errors import (
     ModelMismatchError,
 )
 from lic_fast.models import TCM, SymmetricalTransFormer
+from tests.models.portable.making import portable
 from tests.models.tiny import tiny
 from tests.shared import shared_path
 
@@ -111,7 +113,36 @@ def test_altered_streams_under_a_right_checksum_never_decode(nano):
     with pytest.raises(ChecksumError, match="arithmetic is exact"):
         decode_image(pack(wrong), nano)
     with pytest.raises(ChecksumError, match="arithmetic is exact"):
-        decode_image(pack(replace(wrong, portable=True)), nano)
+        decode_image(pack(replace(wrong, portable=False)), nano)
+
+
+@pytest.mark.parametrize("flag", [False, True])
+def test_a_floating_point_file_that_decodes_wrongly_says_why_and_what_to_do(flag):
+    net = tiny(SymmetricalTransFormer)
+    container = replace(unpack(encode_image(gradient(64, 64), net)), portable=flag)
+    wrong = replace(container, symbols_checksum=container.symbols_checksum ^ 1)
+    for damaged in (wrong, replace(container, y=container.y[:-2])):
+        with pytest.raises(ChecksumError) as caught:
+            decode_image(pack(damaged), net)
+        message = str(caught.value)
+        assert "computes in floating point" in message
+        assert "CPU instruction set, PyTorch or number of threads" in message
+        assert "lic-fast export" in message
+        assert lic_fast.make_portable.__name__ in message
+        assert "encode the picture again" in message
+        assert "arithmetic is exact" not in message
+
+
+def test_the_remedy_that_the_message_names_works():
+    """Encoded again with the portable model, a symbol cannot come out different."""
+    net = portable(SymmetricalTransFormer)
+    container = unpack(encode_image(gradient(64, 64), net))
+    assert container.portable
+    with lic_fast.backend("reference"):
+        decode_image(pack(container), net)
+    wrong = replace(container, symbols_checksum=container.symbols_checksum ^ 1)
+    with pytest.raises(ChecksumError, match="written with a fault, or deliberately wrong"):
+        decode_image(pack(wrong), net)
 
 
 @pytest.mark.parametrize(
