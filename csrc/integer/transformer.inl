@@ -61,8 +61,29 @@ struct Transformer {
     }
   }
 
+  /// Of the compiler's own vectors, as the loops that it would make of this order sums badly.
+  typedef std::int32_t Ints __attribute__((vector_size(4 * kLanes)));
+
+  /// out[j] = the sum of factors[i] * rows[i][j] for a whole number of vectors.
+  template <class Row>
+  LIC_FAST_TARGET static void weighted_sum(const std::int32_t* factors, const Row* rows,
+                                           std::size_t count, std::size_t padded,
+                                           std::int32_t* out) {
+    for (std::size_t j = 0; j < padded; j += kLanes) {
+      Ints sum = {};
+      for (std::size_t i = 0; i < count; ++i) {
+        Ints row;
+        std::memcpy(&row, rows[i] + j, sizeof row);
+        sum += row * factors[i];
+      }
+      std::memcpy(out + j, &sum, sizeof sum);
+    }
+  }
+
   LIC_FAST_TARGET static void attend(const Head& h) {
-    std::int32_t keys[kMostChannels][kMostTokens], values[kMostTokens][kMostChannels];
+    const std::size_t tokens = padded(h.tokens), size = padded(h.size);
+    // Lanes that stand for no token or channel read zeros.
+    std::int32_t keys[kMostChannels][kMostTokens] = {}, values[kMostTokens][kMostChannels] = {};
     for (std::size_t t = 0; t < h.tokens; ++t) {
       const float* const token = h.integers + t * 3 * h.channels + h.first;
       for (std::size_t c = 0; c < h.size; ++c) {
@@ -72,31 +93,36 @@ struct Transformer {
     }
     for (std::size_t t = 0; t < h.tokens; ++t) {
       const float* const query = h.integers + t * 3 * h.channels + h.first;
-      std::int32_t products[kMostTokens] = {};
-      for (std::size_t c = 0; c < h.size; ++c) {
-        const auto q = static_cast<std::int32_t>(query[c]);
-        for (std::size_t k = 0; k < h.tokens; ++k) products[k] += q * keys[c][k];
-      }
+      std::int32_t own[kMostChannels], products[kMostTokens];
+      for (std::size_t c = 0; c < h.size; ++c) own[c] = static_cast<std::int32_t>(query[c]);
+      weighted_sum(own, keys, h.size, tokens, products);
       // Those without a token count for nothing: exp of minus infinity rounds to zero.
-      float weights[kMostTokens];
-      std::fill_n(weights, kMostTokens, -std::numeric_limits<float>::infinity());
-      float largest = weights[0];
+      float logits[kMostTokens];
+      std::fill_n(logits, tokens, -std::numeric_limits<float>::infinity());
       for (std::size_t k = 0; k < h.tokens; ++k) {
         const float product = static_cast<float>(products[k]) * h.scale;
         const float logit = product + h.bias[t * h.tokens + k];
-        if (h.region[k] == h.region[t]) weights[k] = logit;
-        largest = weights[k] > largest ? weights[k] : largest;
+        logits[k] = h.region[k] == h.region[t] ? logit : logits[k];
       }
-      for (std::size_t k = 0; k < kMostTokens; k += kLanes) {
-        const Floats e = exp(Floats::load(weights + k) - Floats::all(largest));
-        rounded(e * Floats::all(16384.0f)).store(weights + k);
+      // A maximum for each lane: the compiler may not reorder comparisons of floats.
+      float most[kLanes];
+      std::copy_n(logits, kLanes, most);
+      for (std::size_t k = kLanes; k < tokens; k += kLanes) {
+        for (std::size_t i = 0; i < kLanes; ++i) {
+          most[i] = logits[k + i] > most[i] ? logits[k + i] : most[i];
+        }
       }
-      std::int32_t total = 0, sums[kMostChannels] = {};
-      for (std::size_t k = 0; k < h.tokens; ++k) {
-        const auto weight = static_cast<std::int32_t>(weights[k]);
-        total += weight;
-        for (std::size_t c = 0; c < h.size; ++c) sums[c] += weight * values[k][c];
+      const Floats largest = Floats::all(*std::max_element(most, most + kLanes));
+      std::int32_t weights[kMostTokens], total = 0, sums[kMostChannels];
+      for (std::size_t k = 0; k < tokens; k += kLanes) {
+        const Floats e = exp(Floats::load(logits + k) - largest);
+        rounded(e * Floats::all(16384.0f)).store(logits + k);
       }
+      for (std::size_t k = 0; k < tokens; ++k) {
+        weights[k] = static_cast<std::int32_t>(logits[k]);
+        total += weights[k];
+      }
+      weighted_sum(weights, values, h.tokens, size, sums);
       float* const out = h.out[t] + h.first;
       for (std::size_t c = 0; c < h.size; ++c) {
         const float mean = static_cast<float>(sums[c]) / static_cast<float>(total);
@@ -104,4 +130,7 @@ struct Transformer {
       }
     }
   }
+
+  /// Up to whole vectors.
+  static constexpr std::size_t padded(std::size_t n) { return (n + kLanes - 1) / kLanes * kLanes; }
 };
