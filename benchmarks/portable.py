@@ -20,7 +20,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import lic_fast
 from lic_fast.codec import decode_image, encode_image, metrics, read_picture
@@ -101,7 +101,7 @@ def choices(
     tensors = [to_tensor(picture, net.multiple) for picture in pictures]
     net.precision = "float32"
     base = np.array([bits(net, x) for x in tensors])
-    for name, choice in variants().items():
+    for name, choice in variants(net).items():
         with choice():
             made = make_portable(net, calibration)
         made.precision = "float32"
@@ -109,7 +109,7 @@ def choices(
         print(f"| {name} | {over.mean():+.3f} % | {over.max():+.3f} % |", flush=True)
 
 
-def variants() -> dict[str, Callable[[], Any]]:
+def variants(net: SliceCompressionModel) -> dict[str, Callable[[], Any]]:
     """Names of choices, and contexts in which models are made by them."""
     two = maps._TWO_HALVES
     every = maps.ENTROPY_PATH
@@ -119,6 +119,16 @@ def variants() -> dict[str, Callable[[], Any]]:
 
     def without(word: str) -> Callable[[], Any]:
         return halves(*(part for part in two if word not in part))
+
+    def narrower(kind: str, place: int) -> Callable[[], Any]:
+        """One layer of each of these networks reads 7 bits, the others as they do."""
+        pairs = [
+            (name, int(name.rsplit(".", 1)[1]))
+            for name, module in net.named_modules()
+            if name.startswith(("cc_mean", "cc_scale")) and isinstance(module, nn.Conv2d)
+        ]
+        number = sorted({layer for _, layer in pairs})[place]
+        return halves(*(n for n, layer in pairs if kind not in n or layer != number))
 
     def share(part: float) -> Callable[[], Any]:
         return lambda: mock.patch.object(maps, "_SHARE", part)
@@ -160,6 +170,11 @@ def variants() -> dict[str, Callable[[], Any]]:
         "as it is": share(maps._SHARE),
         "7 bits in the mean networks": without("mean"),
         "7 bits in the scale networks": without("scale"),
+        **{
+            f"7 bits in their {what} layers, {kind}": narrower(kind, place)
+            for kind in ("mean", "scale")
+            for place, what in ((0, "first"), (1, "second"), (-1, "last"))
+        },
         "7 bits everywhere": halves("none"),
         "14 bits everywhere": halves(*every),
         "weights to the nearest integer": plain_rounding,

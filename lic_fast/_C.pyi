@@ -265,6 +265,7 @@ class IntegerNetwork:
         threads: int,
         isa: str | None = None,
         out: _Float32 | Sequence[npt.NDArray[np.uint8]] | None = None,
+        residual: _Float32 | None = None,
     ) -> _Float32 | list[npt.NDArray[np.uint8]]: ...
 
 def exact_quantize(

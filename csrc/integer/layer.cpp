@@ -152,7 +152,8 @@ std::size_t Network::out_size(std::size_t size) const {
   return size;
 }
 
-void Network::run(Input input, const Output& output, cpu::Isa isa, unsigned threads) const {
+void Network::run(Input input, const View<const float>& residual, const Output& output,
+                  cpu::Isa isa, unsigned threads) const {
   // Two memories, of which each layer reads one and writes the other.
   Scratch scratch = take();
   std::size_t sizes[2] = {};
@@ -181,7 +182,7 @@ void Network::run(Input input, const Output& output, cpu::Isa isa, unsigned thre
     layer.run(input, {}, written, isa, threads);
     input = read;
   }
-  last().run(input, {}, output, isa, threads);
+  last().run(input, residual, output, isa, threads);
   give_back(std::move(scratch));
 }
 

@@ -74,8 +74,10 @@ class Network {
   const Layer& last() const { return *layers_.back(); }
   std::size_t out_size(std::size_t size) const;
 
-  /// Calls from several threads at once are separate.
-  void run(Input input, const Output& output, cpu::Isa isa, unsigned threads) const;
+  /// `residual`, or a view without data, is the last layer's. Calls from several threads at once
+  /// are separate.
+  void run(Input input, const View<const float>& residual, const Output& output, cpu::Isa isa,
+           unsigned threads) const;
 
  private:
   /// The maps that a call is reading and writing.

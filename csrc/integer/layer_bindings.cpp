@@ -139,6 +139,15 @@ struct Destination {
   py::object result;
 };
 
+/// What is added to the sums, which may be what is written.
+View<const float> residual_of(std::optional<py::array>& residual, const Shape& shape,
+                              const Destination& to) {
+  if (!residual) return {};
+  const auto view = view_of<const float>(*residual, shape, "residual");
+  if (!same(to.arrays[0], *residual)) to.check_apart_from({*residual}, "residual");
+  return view;
+}
+
 py::object run_layer(const Layer& layer, Arrays x, std::optional<py::array> residual,
                      unsigned threads, const IsaName& isa, const py::object& out) {
   const Input input = input_of(layer, x);
@@ -146,11 +155,7 @@ py::object run_layer(const Layer& layer, Arrays x, std::optional<py::array> resi
                     layer.weights().out_channels};
   const Destination to(layer, shape, out);
   to.check_apart_from(x, "x");
-  View<const float> added;
-  if (residual) {
-    added = view_of<const float>(*residual, shape, "residual");
-    if (!same(to.arrays[0], *residual)) to.check_apart_from({*residual}, "residual");
-  }
+  const View<const float> added = residual_of(residual, shape, to);
   const cpu::Isa chosen = isa_of(isa);
   if (to.arrays[0].size() != 0) {
     const py::gil_scoped_release release;
@@ -160,16 +165,17 @@ py::object run_layer(const Layer& layer, Arrays x, std::optional<py::array> resi
 }
 
 py::object run_network(const Network& network, Arrays x, unsigned threads, const IsaName& isa,
-                       const py::object& out) {
+                       const py::object& out, std::optional<py::array> residual) {
   const Input input = input_of(network.first(), x);
   const Shape shape{input.batch, network.out_size(input.height), network.out_size(input.width),
                     network.last().weights().out_channels};
   const Destination to(network.last(), shape, out);
   to.check_apart_from(x, "x");
+  const View<const float> added = residual_of(residual, shape, to);
   const cpu::Isa chosen = isa_of(isa);
   if (to.arrays[0].size() != 0) {
     const py::gil_scoped_release release;
-    network.run(input, to.output, chosen, threads);
+    network.run(input, added, to.output, chosen, threads);
   }
   return to.result;
 }
@@ -193,7 +199,7 @@ void bind_layers(py::module_& module) {
            }),
            py::arg("layers"))
       .def("run", &run_network, py::arg("x"), py::arg("threads"), py::arg("isa") = py::none(),
-           py::arg("out") = py::none(),
+           py::arg("out") = py::none(), py::arg("residual") = py::none(),
            "Maps are (B, H, W, N) arrays, or some of the channels of larger ones.");
 }
 

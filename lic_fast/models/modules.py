@@ -128,15 +128,18 @@ class Sequential(nn.Sequential):
             residual: Added to the last layer's output.
             last: An activation behind that.
         """
-        if residual is None and last is None and (chain := integer_chain(self, x)) is not None:
-            return chain(x)
+        if (chain := integer_chain(self, x, residual is not None, last)) is not None:
+            return chain(x, residual)
         layers = [*self, *([] if last is None else [last])]
         final = len(self) - 1
         i = 0
         while i < len(layers):
             layer = layers[i]
             skip = residual if i == final else None
-            following = activation_of(layers[i + 1]) if i + 1 < len(layers) else None
+            # An activation that is the last layer itself stands before the sum.
+            summed = residual is not None and i + 1 == final
+            fuse = i + 1 < len(layers) and not summed
+            following = activation_of(layers[i + 1]) if fuse else None
             # The largest maps of a model stand between a convolution and its norm.
             fresh = i > 0 and isinstance(layers[i - 1], (nn.Conv2d, nn.ConvTranspose2d))
             watched = _has_hooks(layer)

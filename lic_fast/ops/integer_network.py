@@ -65,7 +65,11 @@ class IntegerNetwork:
         return IntegerNetwork, (self.layers,)  # packed anew in a copy
 
     def __call__(
-        self, x: Sequence[Tensor], *, out: Tensor | Sequence[Tensor] | None = None
+        self,
+        x: Sequence[Tensor],
+        *,
+        residual: Tensor | None = None,
+        out: Tensor | Sequence[Tensor] | None = None,
     ) -> Tensor | list[Tensor]:
         """The last layer's output.
 
@@ -73,6 +77,7 @@ class IntegerNetwork:
             x: A map (B, N, H, W) of uint8 in 0..127 for each border of the first layer.
                 Without a copy if the channels are side by side in memory, be they some
                 of those of a larger map.
+            residual: (B, M, H', W') float32, the last layer's, or None.
             out: What to write, of the shape and the type of the result, its channels
                 side by side in memory, or None.
 
@@ -82,31 +87,38 @@ class IntegerNetwork:
 
         Raises:
             ValueError: Shapes do not fit each other, a number is out of range, or `out`
-                overlaps `x`.
+                overlaps `x` or, without being it, `residual`.
             TypeError: A type is another.
         """
         elsewhere = any(half.device.type != "cpu" for half in x)
         if self._packed is None or elsewhere or current_backend() == "reference":
-            result = self._composed(x)
+            result = self._composed(x, residual)
             return result if out is None else _copied(result, out)
         into = None
         if out is not None:
             into = _array(out) if isinstance(out, Tensor) else [_array(half) for half in out]
         arrays = [array_of(half) for half in x]
-        written = self._packed.run(arrays, torch.get_num_threads(), out=into)
+        written = self._packed.run(
+            arrays,
+            torch.get_num_threads(),
+            out=into,
+            residual=None if residual is None else array_of(residual),
+        )
         if out is not None:
             return out if isinstance(out, Tensor) else list(out)
         return [map_of(half) for half in written] if isinstance(written, list) else map_of(written)
 
-    def _composed(self, x: Sequence[Tensor]) -> Tensor | list[Tensor]:
-        first, *others = self.layers
-        result = _layer(x, first)
+    def _composed(self, x: Sequence[Tensor], residual: Tensor | None) -> Tensor | list[Tensor]:
+        *others, last = self.layers
+        result: Tensor | Sequence[Tensor] = x
         for layer in others:
-            result = _layer(result[: len(layer.border)], layer)
-        return result
+            result = _layer(result[: len(layer.border)], layer, None)
+        return _layer(result if not others else result[: len(last.border)], last, residual)
 
 
-def _layer(x: Tensor | Sequence[Tensor], layer: Layer) -> Tensor | list[Tensor]:
+def _layer(
+    x: Tensor | Sequence[Tensor], layer: Layer, residual: Tensor | None
+) -> Tensor | list[Tensor]:
     """`x` is a sequence: every layer but the last quantises its output."""
     assert not isinstance(x, Tensor)
     return integer_layer(
@@ -118,6 +130,7 @@ def _layer(x: Tensor | Sequence[Tensor], layer: Layer) -> Tensor | list[Tensor]:
         stride=layer.stride,
         groups=layer.groups,
         activation=layer.activation,
+        residual=residual,
         output=layer.output,
     )
 

@@ -28,10 +28,11 @@ from tests.ops.integer_operands import (
 ISAS = rans.instruction_sets()
 
 
-def composed(layers, x):
+def composed(layers, x, residual=None):
     """The definition."""
-    for layer in layers:
-        x = reference(x[: len(layer["border"])], **layer)
+    for i, layer in enumerate(layers):
+        last = i == len(layers) - 1
+        x = reference(x[: len(layer["border"])], **layer, residual=residual if last else None)
     return x
 
 
@@ -61,16 +62,22 @@ def networks(draw):
 
 @pytest.mark.parametrize("isa", ISAS)
 @settings(max_examples=40, deadline=None)
-@given(network=networks(), threads=st.integers(1, 3))
-def test_every_instruction_set_gives_the_bits_of_the_layers(isa, network, threads):
+@given(network=networks(), threads=st.integers(1, 3), added=st.booleans())
+def test_every_instruction_set_gives_the_bits_of_the_layers(isa, network, threads, added):
     layers, x = network
     expected = composed(layers, x)
+    residual = None
+    if added:
+        shape = (expected if isinstance(expected, torch.Tensor) else expected[0]).shape
+        residual = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+        expected = composed(layers, x, residual)
+        residual = part_of_a_larger_map(residual, 1, 3, np.float32(np.nan))[0]
     first = expected if isinstance(expected, torch.Tensor) else expected[0]
     out, around = poisoned(tuple(first.shape), 0 if expected is first else 7 * len(expected))
     maps = [part_of_a_larger_map(half, 2, 5, np.uint8(255))[0] for half in x]
     packed = _C.IntegerNetwork([pack(**layer) for layer in layers])
     for _ in range(2):  # the second time in memory that was used
-        assert packed.run(maps, threads, isa, out) is out
+        assert packed.run(maps, threads, isa, out, residual) is out
         assert_same_bits(out, expected)
     assert_untouched_around(around, out)
 
@@ -102,6 +109,26 @@ def test_the_operator_writes_new_maps_and_given_ones(bits, name):
     for whole in larger:
         assert (whole[..., :10] == 99).all()
         assert (whole[..., 30:] == 99).all()
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+def test_a_residual_is_the_last_layers(name):
+    layers, x = two_layers()
+    layers[1]["activation"] = "relu"
+    network = IntegerNetwork([Layer(**layer) for layer in layers])
+    residual = torch.randn(1, 20, 6, 14)
+    expected = composed(layers, x, residual)
+    assert not torch.equal(expected, composed(layers, x))
+    with backend(name):
+        assert torch.equal(network(x, residual=residual), expected)
+        with pytest.raises(ValueError, match="residual"):
+            network(x, residual=residual[:, :, :5])
+    own = residual.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert network(x, residual=own, out=own) is own
+    assert torch.equal(own, expected)
+    memory = torch.zeros(1, 6, 14, 30).permute(0, 3, 1, 2)
+    with pytest.raises(ValueError, match="out overlaps residual"):
+        network(x, residual=memory[:, :20], out=memory[:, 10:])
 
 
 def test_copies_compute_the_same():

@@ -10,13 +10,13 @@ those of ``csrc`` would wait for each other's processors at every change.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from lic_fast.entropy.integer.activation import ExactGELU, ExactLeakyReLU, ExactReLU
-from lic_fast.entropy.integer.conv import IntegerConv2d
+from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.integer_layer import Activation, Quantizer
 from lic_fast.ops.integer_network import IntegerNetwork, Layer
@@ -31,17 +31,29 @@ _ACTIVATIONS: dict[type[nn.Module], Activation] = {
 }
 
 
-def integer_chain(network: nn.Sequential, x: Tensor) -> IntegerChain | None:
+def integer_chain(
+    network: nn.Sequential, x: Tensor, residual: bool = False, last: nn.Module | None = None
+) -> IntegerChain | None:
     """The network as a chain, if the fast path may run and it consists of integer layers.
 
     Made once for as long as its numbers stay.
+
+    Args:
+        network: The layers.
+        x: Its input.
+        residual: Whether something is to be added to the last layer's output.
+        last: An activation behind that, or None.
     """
     if not _starts_with_integers(network) or not exact_on_cpu(x):
         return None
-    parts = _parts(network)
-    if parts is None:
+    parts = _parts(network, last)
+    if parts is None or (residual and parts[-1].up > 1):
         return None
-    return prepared("integer chain", list(network.buffers()), lambda: IntegerChain(parts))
+    # A sum stands before its activation.
+    if residual and parts[-1].activation != "none" and last is None:
+        return None
+    key = ("integer chain", type(last))
+    return prepared(key, list(network.buffers()), lambda: IntegerChain(parts))
 
 
 def _starts_with_integers(network: nn.Sequential) -> bool:
@@ -52,15 +64,19 @@ def _starts_with_integers(network: nn.Sequential) -> bool:
     return isinstance(first, IntegerConv2d)
 
 
-_Part = tuple[IntegerConv2d, Activation, int]
-"""A convolution, its activation, and by how much its output is shuffled up; 1 for not."""
+class _Part(NamedTuple):
+    """A convolution, its activation, and by how much its output is shuffled up; 1 for not."""
+
+    conv: IntegerConv2d
+    activation: Activation = "none"
+    up: int = 1
 
 
-def _parts(network: nn.Sequential) -> list[_Part] | None:
+def _parts(network: nn.Sequential, last: nn.Module | None) -> list[_Part] | None:
     """The layers of the network, None if something else is among them or watches it."""
     parts: list[_Part] = []
     ended = True
-    for module in network:
+    for module in network if last is None else [*network, last]:
         activation = _ACTIVATIONS.get(type(module))
         conv: Any = module
         up = 1
@@ -72,14 +88,19 @@ def _parts(network: nn.Sequential) -> list[_Part] | None:
         if _watched(module) or _watched(conv):
             return None
         if activation is not None and not ended:
-            parts[-1] = (parts[-1][0], activation, parts[-1][2])
+            parts[-1] = parts[-1]._replace(activation=activation)
             ended = True
-        elif type(conv) is IntegerConv2d:
-            parts.append((conv, "none", up))
+        elif type(conv) is (type(parts[0].conv) if parts else _kind(conv)):
+            parts.append(_Part(cast(IntegerConv2d, conv), up=up))
             ended = False
         else:
             return None
     return parts
+
+
+def _kind(first: nn.Module) -> type[nn.Module]:
+    """What all layers of a chain are: of pixels, or of tokens."""
+    return IntegerLinear if type(first) is IntegerLinear else IntegerConv2d
 
 
 def _watched(module: nn.Module) -> bool:
@@ -94,12 +115,13 @@ class IntegerChain:
     """
 
     def __init__(self, parts: list[_Part]) -> None:
-        self._input = parts[0][0].quantizer
-        self._halves = parts[0][0].halves
+        self._tokens = type(parts[0].conv) is IntegerLinear
+        self._input = parts[0].conv.quantizer
+        self._halves = parts[0].conv.halves
         self._segments: list[_Segment] = []
         layers: list[Layer] = []
         for i, (conv, activation, up) in enumerate(parts):
-            following = parts[i + 1][0] if i + 1 < len(parts) else None
+            following = parts[i + 1].conv if i + 1 < len(parts) else None
             layer = _layer(conv, activation, following)
             if up == 1:
                 layers.append(layer)
@@ -110,12 +132,21 @@ class IntegerChain:
                 phases = [IntegerNetwork([_phase(layer, k, up)]) for k in range(up * up)]
                 self._segments.append(_Segment(phases, up, layer))
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """(B, N, H, W) float32 to (B, M, H', W') float32."""
+    def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(B, N, H, W) float32 to (B, M, H', W') float32, of linear maps with channels last.
+
+        Args:
+            x: The first layer's input.
+            residual: Of the result's shape, added before the last activation, or None.
+        """
+        if self._tokens:
+            x = x.permute(0, 3, 1, 2)
+            residual = None if residual is None else residual.permute(0, 3, 1, 2)
         maps = self._input(x)[: self._halves]
-        for segment in self._segments:
+        for segment in self._segments[:-1]:
             maps = segment(maps)
-        return maps[0]
+        (result,) = self._segments[-1](maps, residual)
+        return result.permute(0, 2, 3, 1) if self._tokens else result
 
 
 class _Segment:
@@ -134,7 +165,7 @@ class _Segment:
         self._maps = 0 if last.output is None else last.output.bits // 7
         self._read = len(networks[0].layers[0].border)
 
-    def __call__(self, maps: list[Tensor]) -> list[Tensor]:
+    def __call__(self, maps: list[Tensor], residual: Tensor | None = None) -> list[Tensor]:
         maps = maps[: self._read]
         batch, _, height, width = maps[0].shape
         shape = (batch, self._channels, height * self._up, width * self._up)
@@ -146,7 +177,7 @@ class _Segment:
         for k, network in enumerate(self._networks):
             row, column = divmod(k, self._up)
             into = [to[:, :, row :: self._up, column :: self._up] for to in out]
-            network(maps, out=into if self._maps else into[0])
+            network(maps, residual=residual, out=into if self._maps else into[0])
         return out
 
 
