@@ -87,41 +87,50 @@ class Substream:
         check(self.x[0] == 1 << 16, "last state")
 
 
-def decode(stream, steps, cdfs, offsets):
-    """The symbols of each step.
+class Decoder:
+    """A message's symbols, step by step.
 
     Args:
         stream: The bytes.
-        steps: Lists of indexes.
         cdfs: Lists [0, ..., 65536].
         offsets: Of each of them, the symbol of its first interval.
     """
-    check(len(stream) > 0 and stream[0] & 7 <= 5, "shape")
-    lanes, count = 1 << (stream[0] & 7), (stream[0] >> 3) + 1
-    numbers, position = [], 1
-    for _ in range(2 * count - 1):
-        number, position = varint(stream, position)
-        numbers.append(number)
-    groups, lengths = numbers[:count], numbers[count:]
-    check(lanes > 1 or not any(groups), "groups of one lane")
-    body = stream[position:]
-    check(len(body) % 2 == 0, "odd")
-    words = [body[i] + (body[i + 1] << 8) for i in range(0, len(body), 2)]
-    check(sum(lengths) <= len(words), "cut")
-    substreams = []
-    for h, length in zip(groups, [*lengths, len(words) - sum(lengths)], strict=True):
-        substreams.append(Substream(words[:length], lanes, h))
-        words = words[length:]
-    symbols = []
-    for indexes in steps:
-        n = len(indexes)
-        symbols.append(
-            [
-                substream.symbol(cdfs[indexes[i]], offsets[indexes[i]])
-                for k, substream in enumerate(substreams)
-                for i in range(k * n // count, (k + 1) * n // count)
-            ]
-        )
-    for substream in substreams:
-        substream.finish()
+
+    def __init__(self, stream, cdfs, offsets):
+        check(len(stream) > 0 and stream[0] & 7 <= 5, "shape")
+        lanes, count = 1 << (stream[0] & 7), (stream[0] >> 3) + 1
+        numbers, position = [], 1
+        for _ in range(2 * count - 1):
+            number, position = varint(stream, position)
+            numbers.append(number)
+        groups, lengths = numbers[:count], numbers[count:]
+        check(lanes > 1 or not any(groups), "groups of one lane")
+        body = stream[position:]
+        check(len(body) % 2 == 0, "odd")
+        words = [body[i] + (body[i + 1] << 8) for i in range(0, len(body), 2)]
+        check(sum(lengths) <= len(words), "cut")
+        self.cdfs, self.offsets, self.substreams = cdfs, offsets, []
+        for h, length in zip(groups, [*lengths, len(words) - sum(lengths)], strict=True):
+            self.substreams.append(Substream(words[:length], lanes, h))
+            words = words[length:]
+
+    def step(self, indexes):
+        """Symbols of the tables with these numbers."""
+        n, count = len(indexes), len(self.substreams)
+        return [
+            substream.symbol(self.cdfs[indexes[i]], self.offsets[indexes[i]])
+            for k, substream in enumerate(self.substreams)
+            for i in range(k * n // count, (k + 1) * n // count)
+        ]
+
+    def finish(self):
+        for substream in self.substreams:
+            substream.finish()
+
+
+def decode(stream, steps, cdfs, offsets):
+    """The symbols of each step, of which all indexes are known."""
+    decoder = Decoder(stream, cdfs, offsets)
+    symbols = [decoder.step(indexes) for indexes in steps]
+    decoder.finish()
     return symbols
