@@ -339,12 +339,10 @@ class SliceCompressionModel(CompressionModel):
     ) -> dict[str, Tensor]:
         """Strings to pixels: the inverse of :meth:`compress`.
 
-        Strings hold no checksum. Those of a model in floating point, decoded by another
-        process than the one that wrote them (another CPU, device, PyTorch, number of
-        threads), can give a wrong picture without an error. A portable model, which
-        :func:`lic_fast.make_portable` or ``lic-fast export`` makes of any, decodes its
-        strings alike everywhere; ``.lic`` files (:mod:`lic_fast.codec`) hold a checksum of
-        the symbols, so that a wrong picture is an error.
+        Strings hold no checksum. Those of a model in floating point can give a wrong picture
+        without an error on another CPU, device, PyTorch or number of threads. A portable model
+        (:func:`lic_fast.make_portable`) decodes its strings alike everywhere; in ``.lic`` files
+        (:mod:`lic_fast.codec`) a checksum of the symbols makes a wrong picture an error.
 
         Args:
             strings: ``[y_strings, z_strings]``.
