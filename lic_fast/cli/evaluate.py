@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lic_fast.cli import report
-from lic_fast.cli.console import expected_errors, fail, note, print_table, run_batch
+from lic_fast.cli.anchors import ANCHORS, why_not
+from lic_fast.cli.compare import AnchorCurves, closeups, worst
+from lic_fast.cli.console import (
+    expected_errors,
+    fail,
+    note,
+    print_table,
+    progress_bar,
+    run_batch,
+)
+from lic_fast.cli.curves import Curve, Point
 from lic_fast.cli.files import PICTURE_SUFFIXES
 from lic_fast.cli.options import (
     DeviceChoice,
     DeviceOption,
     InputPaths,
     MaxPixelsOption,
-    ModelOption,
     OverwriteOption,
     PrecisionChoice,
     PrecisionOption,
     QuietOption,
 )
-from lic_fast.cli.paths import Source, collect
+from lic_fast.cli.page import Evaluated, html_text
+from lic_fast.cli.paths import Inputs, Source, collect
+from lic_fast.cli.references import is_kodak, references
 from lic_fast.cli.runtime import NamedModel, configuration, load_model, resolve_device
 from lic_fast.cli.text import display
 
@@ -74,7 +86,17 @@ def measure(pixels: np.ndarray, named: NamedModel, name: str, max_pixels: int) -
 
 def evaluate(
     paths: InputPaths,
-    model: ModelOption = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            metavar="[CURVE=]NAME|PATH",
+            help="A model of the zoo or a checkpoint's path. Can be given several times; models of "
+            "the same CURVE are points of one. Default: the zoo's default.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = DeviceChoice.auto,
     precision: PrecisionOption = PrecisionChoice.auto,
     json_out: Annotated[
@@ -89,32 +111,99 @@ def evaluate(
             "--csv", metavar="FILE|-", help="Write CSV; - is standard output, without the table."
         ),
     ] = None,
+    html_out: Annotated[
+        str | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write a page with curves, other codecs and the worst pictures.",
+        ),
+    ] = None,
+    anchors: Annotated[
+        str,
+        typer.Option(
+            "--anchors",
+            metavar="NAMES|none",
+            help="Codecs of the page to compare with, separated by commas; the last one that is "
+            "installed is the one that the worst pictures are compared with.",
+        ),
+    ] = ",".join(ANCHORS),
     overwrite: OverwriteOption = False,
     max_pixels: MaxPixelsOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure a model on pictures: bpp of the real file, PSNR, MS-SSIM, time.
+    """Measure models on pictures: bpp of the real file, PSNR, MS-SSIM, time.
 
     Each picture is coded to bytes in memory and decoded from them. MS-SSIM is not defined
     for pictures with a side of 160 pixels or less: "-" in the table, null in JSON, empty in
     CSV, and left out of the mean. A bad file is reported and the rest goes on; the exit
     status is then 1.
     """
-    outputs = [out for out in (json_out, csv_out) if out is not None]
+    outputs = {"--json": json_out, "--csv": csv_out, "--html": html_out}
     _check_outputs(outputs, overwrite)
+    compared, absent = _anchors(anchors) if html_out is not None else ([], [])
     inputs = collect(paths, PICTURE_SUFFIXES, "pictures")
 
     from lic_fast import codec
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     target_device = resolve_device(device)
-    named = load_model(model, target_device, precision)
+    names = _names(inputs.sources)
+    files = {name: path for path, name in names.items()}
+
+    def read(name: str) -> np.ndarray:
+        return codec.read_picture(files[name], max_pixels=bound).pixels
+
+    evaluated = []
+    for curve, name in map(_curve_and_model, model) if model else [(None, None)]:
+        named = load_model(name, target_device, precision)
+        rows, failed = _rows(named, inputs, names, read, bound, quiet)
+        settings = configuration(named, target_device) | {"rate": RATE, "timing": TIMING}
+        evaluated.append(Evaluated(curve or named.name, rows, settings, failed))
+        if "-" not in outputs.values() and not quiet and rows:
+            title = f"{named.name} ({settings['architecture']}) on {settings['device_name']}"
+            if target_device == "cpu":
+                title += f", threads: {settings['threads']}"
+            print_table(report.table(rows, report.mean_of(rows), title, f"{RATE} {TIMING}"))
+    _write(json_out, lambda: report.json_text([each.document() for each in evaluated]), overwrite)
+    _write(csv_out, lambda: report.csv_text([each.table() for each in evaluated]), overwrite)
+    if html_out is not None and any(each.rows for each in evaluated):
+        measured = AnchorCurves(compared)
+        _measure_anchors(measured, evaluated[-1].rows, read, quiet)
+
+        def decoded(pixels: np.ndarray) -> np.ndarray:
+            data = codec.encode_image(pixels, named.model, model_name=named.name)
+            return codec.decode_image(data, named.model, max_pixels=bound).pixels
+
+        chosen = worst(evaluated[-1].rows, measured)
+        text = html_text(
+            [each for each in evaluated if each.rows],
+            [*_curves(evaluated), *measured.curves(), *_references(files)],
+            closeups(chosen, measured, read, decoded, named.name),
+            [f"{RATE} {TIMING}", *absent],
+        )
+        _write(html_out, lambda: text, overwrite)
+    failures = sum(len(each.failed) for each in evaluated)
+    if failures:
+        note(f"{sum(len(each.rows) for each in evaluated)} measured, {failures} failed")
+        raise typer.Exit(1)
+
+
+def _rows(
+    named: NamedModel,
+    inputs: Inputs,
+    names: dict[Path, str],
+    read: Callable[[str], np.ndarray],
+    bound: int,
+    quiet: bool,
+) -> tuple[list[report.Row], list[tuple[str, str]]]:
+    """What a model gives on every picture, and what failed."""
     warm = False
 
     def work(source: Source) -> report.Row:
         nonlocal warm
-        pixels = codec.read_picture(source.path, max_pixels=bound).pixels
-        name = display(source.relative)
+        name = names[source.path]
+        pixels = read(name)
         if not warm:
             measure(pixels, named, name, bound)
             warm = True
@@ -128,30 +217,88 @@ def evaluate(
         problems=inputs.problems,
         quiet=quiet,
     )
-    rows = [row for _, row in outcome.done]
-    mean = report.mean_of(rows)
-    settings = configuration(named, target_device)
-    if "-" not in outputs and not quiet and rows:
-        title = f"{named.name} ({settings['architecture']}) on {settings['device_name']}"
-        if target_device == "cpu":
-            title += f", threads: {settings['threads']}"
-        print_table(report.table(rows, mean, title, f"{RATE} {TIMING}"))
-    settings |= {"rate": RATE, "timing": TIMING}
-    _write(json_out, lambda: report.json_text(rows, mean, settings, outcome.failed), overwrite)
-    _write(csv_out, lambda: report.csv_text(rows, mean), overwrite)
-    if outcome.failed:
-        note(f"{len(rows)} measured, {len(outcome.failed)} failed")
-        raise typer.Exit(1)
+    return [row for _, row in outcome.done], outcome.failed
 
 
-def _check_outputs(outputs: list[str], overwrite: bool) -> None:
+def _names(sources: Sequence[Source]) -> dict[Path, str]:
+    """What to call each picture: its place in its folder, or the whole path if two share that."""
+    short = Counter(display(source.relative) for source in sources)
+    return {
+        source.path: display(source.relative)
+        if short[display(source.relative)] == 1
+        else display(source.path)
+        for source in sources
+    }
+
+
+def _measure_anchors(
+    measured: AnchorCurves,
+    rows: Sequence[report.Row],
+    read: Callable[[str], np.ndarray],
+    quiet: bool,
+) -> None:
+    """Other codecs on the pictures that the model could code."""
+    with progress_bar(hidden=quiet or not measured.names) as progress:
+        task = progress.add_task("other codecs", total=len(rows))
+        for row in rows if measured.names else ():
+            measured.measure(row.file, read(row.file))
+            progress.advance(task)
+
+
+def _curve_and_model(choice: str) -> tuple[str | None, str | None]:
+    """The two parts of ``--model``; a file whose name has an equals sign is one."""
+    if "=" not in choice or os.path.exists(choice):
+        return None, choice
+    curve, _, name = choice.partition("=")
+    if not curve or not name:
+        fail(f"--model {display(choice)}: write CURVE=MODEL")
+    return curve, name
+
+
+def _curves(evaluated: Sequence[Evaluated]) -> list[Curve]:
+    points: dict[str, list[Point]] = {}
+    for each in evaluated:
+        if each.rows:
+            points.setdefault(each.curve, []).append(each.point())
+    return [Curve(name, found, "model") for name, found in points.items()]
+
+
+def _references(names: Iterable[str]) -> list[Curve]:
+    """Published results, of pictures that they are about."""
+    return references() if is_kodak(os.path.basename(name) for name in names) else []
+
+
+def _anchors(given: str) -> tuple[list[str], list[str]]:
+    """The anchors that can be measured, and sentences about those that cannot."""
+    names = [] if given == "none" else [name.strip() for name in given.split(",")]
+    unknown = [name for name in names if name not in ANCHORS]
+    if unknown:
+        fail(f"--anchors {display(unknown[0])}: there are {', '.join(ANCHORS)}, or none")
+    reasons = {name: why_not(name) for name in names}
+    return [name for name in names if reasons[name] is None], [
+        f"{ANCHORS[name].title} is not compared: {reason}."
+        for name, reason in reasons.items()
+        if reason is not None
+    ]
+
+
+def _check_outputs(outputs: dict[str, str | None], overwrite: bool) -> None:
     """Refuses, before the work, what would fail or lose a file after it."""
-    if outputs.count("-") > 1:
+    given = {option: out for option, out in outputs.items() if out is not None}
+    if given.get("--html") == "-":
+        fail("--html takes a file")
+    to_standard_output = [option for option, out in given.items() if out == "-"]
+    if len(to_standard_output) > 1:
         fail("--json - and --csv - cannot both have standard output")
-    files = [Path(out) for out in outputs if out != "-"]
-    if len({os.path.abspath(file) for file in files}) < len(files):
-        fail("--json and --csv name the same file")
-    for file in files:
+    seen: dict[str, str] = {}
+    for option, out in given.items():
+        if out == "-":
+            continue
+        place = os.path.abspath(out)
+        if place in seen:
+            fail(f"{seen[place]} and {option} name the same file")
+        seen[place] = option
+        file = Path(out)
         if file.is_dir():
             fail(f"{display(file)} is a folder; name a file")
         if not overwrite and os.path.lexists(file):

@@ -13,7 +13,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Mean", "Row", "csv_text", "json_text", "mean_of", "table"]
+__all__ = ["Mean", "Row", "csv_text", "document", "json_text", "mean_of", "table"]
 
 
 @dataclass(frozen=True)
@@ -97,20 +97,25 @@ def table(rows: Sequence[Row], mean: Mean, title: str, caption: str) -> Table:
     return result
 
 
-def json_text(
+def document(
     rows: Sequence[Row],
     mean: Mean,
     configuration: dict[str, Any],
     failed: Sequence[tuple[str, str]],
-) -> str:
-    """A JSON document; null stands for values that are not finite, which JSON does not have."""
-    document = {
+) -> dict[str, Any]:
+    """What JSON says of a model; null stands for values that are not finite."""
+    return {
         "configuration": configuration,
         "images": [_finite_or_null(asdict(row)) for row in rows],
         "mean": _finite_or_null(asdict(mean)),
         "failed": [{"file": name, "error": message} for name, message in failed],
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def json_text(documents: Sequence[dict[str, Any]]) -> str:
+    """A document of :func:`document`, or several under "models"."""
+    whole = documents[0] if len(documents) == 1 else {"models": list(documents)}
+    return json.dumps(whole, indent=2, allow_nan=False) + "\n"
 
 
 def _finite_or_null(values: dict[str, Any]) -> dict[str, Any]:
@@ -120,14 +125,20 @@ def _finite_or_null(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def csv_text(rows: Sequence[Row], mean: Mean) -> str:
-    """CSV with a header, one line for each image and a last line "mean"; empty for NaN."""
+def csv_text(models: Sequence[tuple[str, Sequence[Row], Mean]]) -> str:
+    """CSV with a header, a line for each image and one "mean" of each model; empty for NaN.
+
+    Of several models the first column is the model.
+    """
     names = [f.name for f in fields(Row)]
-    averages = {"file": "mean", **asdict(mean)}
+    several = ["model"] if len(models) > 1 else []
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    for values in [*(asdict(row) for row in rows), averages]:
-        cells = (values.get(name, "") for name in names)
-        writer.writerow("" if isinstance(c, float) and math.isnan(c) else c for c in cells)
+    writer.writerow(several + names)
+    for model, rows, mean in models:
+        averages = {"file": "mean", **asdict(mean)}
+        for values in [*(asdict(row) for row in rows), averages]:
+            cells = (values.get(name, "") for name in names)
+            line = ["" if isinstance(c, float) and math.isnan(c) else c for c in cells]
+            writer.writerow([model] * len(several) + line)
     return out.getvalue()

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from lic_fast.cli.report import Row, csv_text, json_text, mean_of, table
+from lic_fast.cli.report import Row, csv_text, document, json_text, mean_of, table
 
 FIRST = Row("a.png", 200, 100, 1000, 0.4, 30.0, 0.9, 0.5, 0.6)
 SMALL = Row("[bold]b, 2.png", 8, 8, 100, 12.5, 40.0, math.nan, 0.1, 0.2)
@@ -30,25 +30,25 @@ def test_json_has_null_where_a_value_is_not_finite() -> None:
     def refuse(constant: str) -> float:
         raise AssertionError(f"{constant} is no JSON")
 
-    text = json_text(rows, mean_of(rows), {"model": "m"}, [("bad.png", "cut")])
-    document = json.loads(text, parse_constant=refuse)
-    assert document["configuration"] == {"model": "m"}
-    assert [image["ms_ssim"] for image in document["images"]] == [0.9, None, 1.0]
-    assert [image["psnr_db"] for image in document["images"]] == [30.0, 40.0, None]
-    assert document["images"][0]["file"] == "a.png"
-    assert document["mean"]["psnr_db"] == pytest.approx(35.0)
-    assert document["failed"] == [{"file": "bad.png", "error": "cut"}]
+    text = json_text([document(rows, mean_of(rows), {"model": "m"}, [("bad.png", "cut")])])
+    read = json.loads(text, parse_constant=refuse)
+    assert read["configuration"] == {"model": "m"}
+    assert [image["ms_ssim"] for image in read["images"]] == [0.9, None, 1.0]
+    assert [image["psnr_db"] for image in read["images"]] == [30.0, 40.0, None]
+    assert read["images"][0]["file"] == "a.png"
+    assert read["mean"]["psnr_db"] == pytest.approx(35.0)
+    assert read["failed"] == [{"file": "bad.png", "error": "cut"}]
 
 
 def test_json_and_csv_without_any_image() -> None:
     mean = mean_of([])
-    assert json.loads(json_text([], mean, {}, []))["mean"]["bpp"] is None
-    assert csv_text([], mean).splitlines()[1] == "mean,,,,,,,,"
+    assert json.loads(json_text([document([], mean, {}, [])]))["mean"]["bpp"] is None
+    assert csv_text([("m", [], mean)]).splitlines()[1] == "mean,,,,,,,,"
 
 
 def test_csv_reads_back() -> None:
     rows = [FIRST, SMALL, EXACT]
-    read = list(csv.DictReader(io.StringIO(csv_text(rows, mean_of(rows)))))
+    read = list(csv.DictReader(io.StringIO(csv_text([("m", rows, mean_of(rows))]))))
     assert [line["file"] for line in read] == ["a.png", "[bold]b, 2.png", "c.png", "mean"]
     assert [line["ms_ssim"] for line in read] == ["0.9", "", "1.0", "0.95"]
     assert float(read[0]["bpp"]) == FIRST.bpp
