@@ -14,7 +14,9 @@ __all__ = [
     "LatentError",
     "LicFastError",
     "ModelMismatchError",
+    "RecipeError",
     "StreamError",
+    "TrainingError",
 ]
 
 
@@ -48,3 +50,11 @@ class CheckpointError(LicFastError, ValueError):
 
 class ImageError(LicFastError, ValueError):
     """A picture cannot be read or has a form that lic_fast does not code."""
+
+
+class RecipeError(LicFastError, ValueError):
+    """A training recipe has an unknown key or an impossible value."""
+
+
+class TrainingError(LicFastError, RuntimeError):
+    """A training run cannot start, go on from its checkpoint, or end well."""

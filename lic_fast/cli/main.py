@@ -14,6 +14,7 @@ from lic_fast.cli.demo import demo
 from lic_fast.cli.evaluate import evaluate
 from lic_fast.cli.export import export
 from lic_fast.cli.info import info
+from lic_fast.cli.train import train
 from lic_fast.cli.transcode import compress, decompress
 from lic_fast.cli.zoo import models
 
@@ -52,6 +53,7 @@ app.command()(info)
 app.command("eval")(evaluate)
 app.command()(demo)
 app.command()(export)
+app.command()(train)
 app.command()(models)
 
 

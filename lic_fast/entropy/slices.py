@@ -197,7 +197,8 @@ def _plain_step(
     residual = torch.cat(residuals, 1)
     if networks.exact:
         return exact_add_residual(quantized, residual)
-    return add_residual(quantized, residual)
+    # Under autocast the networks give another type than the latents have.
+    return add_residual(quantized, residual.to(quantized.dtype))
 
 
 def _merged_step(

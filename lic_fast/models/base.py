@@ -24,7 +24,7 @@ from lic_fast.entropy.coding import (
 )
 from lic_fast.errors import ChecksumError, LatentError
 from lic_fast.models.fingerprint import fingerprint
-from lic_fast.models.latents import image_of, likelihoods_of, rounder
+from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
 from lic_fast.ops.dispatch import fast_bfloat16
@@ -202,8 +202,8 @@ class SliceCompressionModel(CompressionModel):
             # Integers have no gradient, and with one the transforms would round otherwise.
             with torch.no_grad():
                 return self.forward(x)
-        y = self._transformed(self.analysis, x)
-        z = self.h_a(y)
+        y = unmixed(self._transformed(self.analysis, x))
+        z = unmixed(self.h_a(y))
         z_likelihoods = likelihoods_of(self.entropy_bottleneck, z)
         medians = self._medians()
         z_hat = round_ste(z - medians) + medians

@@ -9,14 +9,18 @@ from torch import Tensor
 from lic_fast.entropy import Quantizer
 from lic_fast.ops import round_ste
 
-__all__ = ["image_of", "likelihoods_of", "rounder"]
+__all__ = ["image_of", "likelihoods_of", "rounder", "unmixed"]
 
 
 def likelihoods_of(bottleneck: EntropyBottleneck, z: Tensor) -> Tensor:
     """What ``bottleneck(z)`` gives as likelihoods.
 
-    It permutes z by a tensor of axes, which torch.compile cannot trace.
+    It permutes z by a tensor of axes, which torch.compile cannot trace. Its products of
+    matrices are not for autocast: a density in bfloat16 is none.
     """
+    if torch.is_autocast_enabled(z.device.type):
+        with torch.autocast(z.device.type, enabled=False):
+            return likelihoods_of(bottleneck, z.float())
     values = z.transpose(0, 1)
     mode = "noise" if bottleneck.training else "dequantize"
     rounded = bottleneck.quantize(
@@ -26,6 +30,14 @@ def likelihoods_of(bottleneck: EntropyBottleneck, z: Tensor) -> Tensor:
     if bottleneck.use_likelihood_bound:
         likelihoods = bottleneck.likelihood_lower_bound(likelihoods)
     return likelihoods.reshape(values.shape).transpose(0, 1).contiguous()
+
+
+def unmixed(latents: Tensor) -> Tensor:
+    """Latents in float32 where autocast made them of another type.
+
+    They are about to be rounded to integers, which bfloat16 does not hold beyond 256.
+    """
+    return latents.float() if torch.is_autocast_enabled(latents.device.type) else latents
 
 
 def image_of(batch: Tensor, i: int) -> Tensor:

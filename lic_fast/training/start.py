@@ -1,0 +1,84 @@
+"""The model that a run begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from compressai.entropy_models import EntropyModel
+
+from lic_fast.errors import RecipeError, TrainingError
+from lic_fast.models import SliceCompressionModel, load
+from lic_fast.models.state_dict import TABLES
+from lic_fast.training.recipe import Recipe
+
+__all__ = ["first_model", "without_tables"]
+
+
+def first_model(recipe: Recipe, start: Path | None) -> SliceCompressionModel:
+    """The recipe's model with random weights, or with those of a checkpoint.
+
+    Args:
+        recipe: Its [model] may be missing if there is a checkpoint, which then decides.
+        start: Any file that :func:`lic_fast.load` takes, of a model in floating point.
+
+    Raises:
+        RecipeError: The recipe has no [model] and there is no checkpoint; or its arguments do
+            not fit each other.
+        TrainingError: The checkpoint is of another model than the recipe's, or portable.
+        CheckpointError: It cannot be read.
+    """
+    if start is None:
+        return _built(recipe)
+    loaded = load(start)
+    if loaded.portable:
+        raise TrainingError(
+            f"{start}: a portable model does not train: start from the checkpoint that it was "
+            "made from"
+        )
+    if recipe.model is None:
+        return without_tables(loaded)
+    model = _built(recipe)
+    if type(model) is not type(loaded):
+        raise TrainingError(
+            f"{start} is a {loaded.architecture}, the recipe's model a {model.architecture}"
+        )
+    others = [
+        f"{name} {loaded.arguments[name]} for {wanted}"
+        for name, wanted in model.arguments.items()
+        if loaded.arguments.get(name, wanted) != wanted and name not in _UNSEEN
+    ]
+    if others:
+        raise TrainingError(f"{start} has other widths than the recipe: {', '.join(others)}")
+    model.load_state_dict(loaded.state_dict())
+    return without_tables(model)
+
+
+# Arguments that a state dict need not show.
+_UNSEEN = ("max_support_slices", "qk_scale")
+
+
+def _built(recipe: Recipe) -> SliceCompressionModel:
+    if recipe.model is None:
+        raise RecipeError(
+            "the recipe has no [model]: it needs a checkpoint to start from (--from), which has one"
+        )
+    torch.manual_seed(recipe.data.seed)
+    try:
+        return recipe.model.kind(**recipe.model.arguments)
+    # Numbers that fit no network are refused by whatever meets them first.
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, IndexError) as error:
+        raise RecipeError(
+            f"[model.arguments] make no {recipe.model.architecture}: {error}"
+        ) from None
+
+
+def without_tables(model: SliceCompressionModel) -> SliceCompressionModel:
+    """Empties its CDF tables, which belong to the weights that it had."""
+    for module in model.modules():
+        if isinstance(module, EntropyModel):
+            for name in TABLES:
+                table = getattr(module, name, None)
+                if isinstance(table, torch.Tensor) and name != "scale_table":
+                    setattr(module, name, table.new_empty(0))
+    return model
