@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "models": {"ops", "entropy"},
     "zoo": {"models"},
     "codec": {"models", "entropy"},
-    "cli": {"codec", "models", "zoo"},
+    "training": {"models", "codec"},
+    "cli": {"codec", "models", "training", "zoo"},
 }
 
 
