@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -36,31 +37,39 @@ class AnchorCurves:
         """Codes a picture at every quality of every anchor."""
         from lic_fast.codec import metrics
 
-        found = {}
+        def point(name: str, quality: int) -> Point:
+            data, decoded = code(name, quality, pixels)
+            return Point(
+                str(quality),
+                8 * len(data) / pixels[..., 0].size,
+                float(metrics.psnr(pixels, decoded)),
+                float(metrics.ms_ssim(pixels, decoded)),
+            )
+
+        found = self.of_picture.setdefault(picture, {})
         for name in self.names:
-            points = []
-            for quality in ANCHORS[name].qualities:
-                data, decoded = code(name, quality, pixels)
-                points.append(
-                    Point(
-                        str(quality),
-                        8 * len(data) / pixels[..., 0].size,
-                        float(metrics.psnr(pixels, decoded)),
-                        float(metrics.ms_ssim(pixels, decoded)),
-                    )
-                )
-            found[name] = Curve(ANCHORS[name].title, points, "anchor")
-        self.of_picture[picture] = found
+            # A picture that another codec does not take is not for a report to fail on.
+            with suppress(OSError, ValueError):
+                points = [point(name, quality) for quality in ANCHORS[name].qualities]
+                found[name] = Curve(ANCHORS[name].title, points, "anchor")
+
+    def last(self, picture: str) -> tuple[str, Curve] | None:
+        """The last anchor that took a picture, and its curve."""
+        found = self.of_picture.get(picture, {})
+        return next(((name, found[name]) for name in reversed(self.names) if name in found), None)
 
     def curves(self) -> list[Curve]:
         """Means over the pictures at equal quality setting, a curve for each anchor."""
         result = []
-        for name in self.names if self.of_picture else ():
+        for name in self.names:
             points = []
+            if not any(name in curves for curves in self.of_picture.values()):
+                continue
             for quality in map(str, ANCHORS[name].qualities):
                 same = [
                     point
                     for curves in self.of_picture.values()
+                    if name in curves
                     for point in curves[name].points
                     if point.label == quality
                 ]
@@ -87,20 +96,17 @@ def worst(rows: Sequence[Row], anchors: AnchorCurves, count: int = 5) -> list[tu
     """
     ranked = []
     for row in rows:
-        deficit = math.nan
-        if anchors.names and row.file in anchors.of_picture:
-            curve = anchors.of_picture[row.file][anchors.names[-1]]
-            deficit = psnr_at(curve, row.bpp) - row.psnr_db
-        ranked.append((deficit, row))
-    if all(math.isnan(deficit) for deficit, _ in ranked):
+        found = anchors.last(row.file)
+        deficit = math.nan if found is None else psnr_at(found[1], row.bpp) - row.psnr_db
+        ranked.append((deficit, row, "" if found is None else found[1].name))
+    if all(math.isnan(deficit) for deficit, _, _ in ranked):
         lowest = sorted((row for row in rows if math.isfinite(row.psnr_db)), key=_psnr)
         return [(row, f"{row.psnr_db:.2f} dB at {row.bpp:.3f} bpp") for row in lowest[:count]]
-    known = [(deficit, row) for deficit, row in ranked if not math.isnan(deficit)]
-    known.sort(key=lambda pair: -pair[0])
-    title = ANCHORS[anchors.names[-1]].title
+    known = [(d, row, title) for d, row, title in ranked if not math.isnan(d)]
+    known.sort(key=lambda entry: -entry[0])
     return [
         (row, f"{abs(d):.2f} dB {'below' if d > 0 else 'above'} {title} at {row.bpp:.3f} bpp")
-        for d, row in known[:count]
+        for d, row, title in known[:count]
     ]
 
 
@@ -130,12 +136,12 @@ def closeups(
         decoded = decode(original)
         part = _where(original, decoded)
         parts = [("original", original[part]), (f"{name}, {row.bpp:.3f} bpp", decoded[part])]
-        if anchors.names and row.file in anchors.of_picture:
-            last = anchors.names[-1]
-            points = anchors.of_picture[row.file][last].points
-            nearest = min(points, key=lambda point: abs(math.log(point.bpp / row.bpp)))
+        found = anchors.last(row.file)
+        if found is not None:
+            last, curve = found
+            nearest = min(curve.points, key=lambda point: abs(math.log(point.bpp / row.bpp)))
             _, other = code(last, int(nearest.label), original)
-            parts.append((f"{ANCHORS[last].title}, {nearest.bpp:.3f} bpp", other[part]))
+            parts.append((f"{curve.name}, {nearest.bpp:.3f} bpp", other[part]))
         result.append(Closeup(f"{row.file}: {words}", parts))
     return result
 

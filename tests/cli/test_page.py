@@ -163,6 +163,31 @@ def test_the_worst_are_those_farthest_below_the_anchor():
     assert none.curves() == []
 
 
+def test_a_codec_that_does_not_take_a_picture_is_left_out_of_it(monkeypatch):
+    from lic_fast.cli import compare
+
+    real = compare.code
+
+    def code(name, quality, pixels):
+        if name == "webp" and pixels[0, 0, 0] == 7:
+            raise OSError("too odd")
+        return real(name, quality, pixels)
+
+    monkeypatch.setattr(compare, "code", code)
+    odd = picture(1)
+    odd[0, 0, 0] = 7
+    anchors = AnchorCurves(["jpeg", "webp"])
+    anchors.measure("odd", odd)
+    assert [curve.name for curve in anchors.curves()] == ["JPEG"]
+    assert anchors.last("odd")[0] == "jpeg"
+    plain = picture(2)
+    plain[0, 0, 0] = 9
+    anchors.measure("plain", plain)
+    assert [curve.name for curve in anchors.curves()] == ["JPEG", "WebP"]
+    assert anchors.last("plain")[0] == "webp"
+    assert anchors.last("unknown") is None
+
+
 def test_the_command_writes_the_page(run, tmp_path):
     folder = tmp_path / "pictures"
     draw(folder / "b<i>.png", 176, 192, seed=1)
