@@ -124,7 +124,7 @@ std::shared_ptr<const integer::Layer> random_layer(std::mt19937& random, std::si
   return std::make_shared<integer::Layer>(parameters);
 }
 
-/// A network's output, as bytes, and with a layer of one also that with a residual.
+/// A network's output, as bytes, with a residual or without, and that of a single layer.
 void check_network(std::mt19937& random) {
   const std::size_t groups = 1 + below(random, 2), depth = 1 + below(random, 3);
   std::vector<std::size_t> widths;
@@ -153,6 +153,9 @@ void check_network(std::mt19937& random) {
   const auto residual = floats(random, size);
   const bool whole = network.last().end().bits == 0;
   const bool single = depth == 1 && below(random, 2) == 0;
+  const auto added = below(random, 2) == 0
+                         ? integer::View<const float>{}
+                         : integer::dense_view(residual.data(), rows, columns, widths.back());
   std::vector<float> expected;
   std::vector<std::uint8_t> expected_halves[2];
   for (const cpu::Isa isa : cpu::supported()) {
@@ -165,10 +168,9 @@ void check_network(std::mt19937& random) {
       output.halves[half] = integer::dense_view(maps[half].data(), rows, columns, widths.back());
     }
     if (single) {
-      layers[0]->run(input, integer::dense_view(residual.data(), rows, columns, widths.back()),
-                     output, isa, 2);
+      layers[0]->run(input, added, output, isa, 2);
     } else {
-      network.run(input, output, isa, 2);
+      network.run(input, added, output, isa, 2);
     }
     if (isa == cpu::Isa::kScalar) {
       expected = values;
@@ -188,7 +190,7 @@ void check_network(std::mt19937& random) {
   std::vector<float> values(size);
   bool refused = false;
   try {
-    network.run(input, {integer::dense_view(values.data(), rows, columns, widths.back()), {}},
+    network.run(input, {}, {integer::dense_view(values.data(), rows, columns, widths.back()), {}},
                 cpu::default_isa(), 2);
   } catch (const std::invalid_argument&) {
     refused = true;
