@@ -26,7 +26,15 @@ compile $memory tests/csrc/test_rans.cpp -o "$build/test_rans"
 
 integer=(csrc/integer/{conv,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
 compile $memory -pthread tests/csrc/test_integer.cpp "${integer[@]}" -o "$build/test_integer"
+
+compile $memory -pthread tests/csrc/test_transformer.cpp csrc/integer/transformer.cpp \
+  csrc/integer/{kernels,scalar,avx2,avx512,avx512vnni}.cpp -o "$build/test_transformer"
+"$build/test_transformer"
 "$build/test_integer"
+
+compile $memory -pthread tests/csrc/test_transformer.cpp csrc/integer/transformer.cpp \
+  csrc/integer/{kernels,scalar,avx2,avx512,avx512vnni}.cpp -o "$build/test_transformer"
+"$build/test_transformer"
 
 compile -fsanitize=thread -pthread tests/csrc/test_threads.cpp "${kernels[@]}" \
   -o "$build/test_threads"
