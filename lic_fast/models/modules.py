@@ -27,9 +27,6 @@ __all__ = [
     "ConvTranspose2d",
     "LayerNorm",
     "Linear",
-    "ResidualBlock",
-    "ResidualBlockUpsample",
-    "ResidualBlockWithStride",
     "Sequential",
     "SubpixelConv",
     "added",
@@ -42,6 +39,7 @@ __all__ = [
     "shuffled",
     "subpel_conv3x3",
     "subpixel_conv",
+    "watched",
 ]
 
 
@@ -142,13 +140,13 @@ class Sequential(nn.Sequential):
             following = activation_of(layers[i + 1]) if fuse else None
             # The largest maps of a model stand between a convolution and its norm.
             fresh = i > 0 and isinstance(layers[i - 1], (nn.Conv2d, nn.ConvTranspose2d))
-            watched = _has_hooks(layer)
-            if not watched and isinstance(layer, (Conv2d, Linear, IntegerConv2d)):
+            seen = watched(layer)
+            if not seen and isinstance(layer, (Conv2d, Linear, IntegerConv2d)):
                 x = layer(x, following or "none", skip)
-            elif not watched and isinstance(layer, SubpixelConv) and skip is None:
+            elif not seen and isinstance(layer, SubpixelConv) and skip is None:
                 x = layer(x, following or "none")
-            elif not watched and isinstance(layer, GDN) and skip is None:
-                x = layer(x, overwrite=fresh and not _has_hooks(layers[i - 1]))
+            elif not seen and isinstance(layer, GDN) and skip is None:
+                x = layer(x, overwrite=fresh and not watched(layers[i - 1]))
                 following = None
             else:
                 x = layer(x) if skip is None else layer(x) + skip
@@ -159,7 +157,7 @@ class Sequential(nn.Sequential):
 
 def activation_of(module: nn.Module) -> Activation | None:
     """The name under which an operator fuses this activation, None if it does not."""
-    if _has_hooks(module):
+    if watched(module):
         return None
     if type(module) is ExactGELU or (type(module) is nn.GELU and module.approximate == "none"):
         return "gelu"
@@ -174,10 +172,11 @@ def activation_of(module: nn.Module) -> Activation | None:
 
 def fusible(kind: type[nn.Module], *modules: nn.Module) -> bool:
     """Whether all modules are of this class itself and nobody watches them."""
-    return all(type(module) is kind and not _has_hooks(module) for module in modules)
+    return all(type(module) is kind and not watched(module) for module in modules)
 
 
-def _has_hooks(module: nn.Module) -> bool:
+def watched(module: nn.Module) -> bool:
+    """Whether it has hooks."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
@@ -197,7 +196,7 @@ class SubpixelConv(Sequential):
 
 def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "none") -> Tensor:
     """A :class:`Conv2d`, the activation and a :class:`torch.nn.PixelShuffle`."""
-    plain = not isinstance(conv, Conv2d) or _has_hooks(conv) or _has_hooks(shuffle)
+    plain = not isinstance(conv, Conv2d) or watched(conv) or watched(shuffle)
     if plain or not fast_on_cpu(x, conv.weight):
         return shuffle(conv(x, activation))
     r = shuffle.upscale_factor
@@ -229,54 +228,6 @@ def shuffled(x: Tensor, r: int) -> Tensor:
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, r, r, channels // (r * r))
     return x.transpose(2, 3).reshape(batch, height * r, width * r, -1)
-
-
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, each behind it a leaky ReLU, and a skip: CompressAI's block."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__()
-        self.conv1 = conv3x3(in_channels, out_channels)
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.skip = None if in_channels == out_channels else conv1x1(in_channels, out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, H, W) to (B, M, H, W)."""
-        out = self.conv2(self.conv1(x, "leaky_relu"), "leaky_relu")
-        return added(out, x if self.skip is None else self.skip(x))
-
-
-class ResidualBlockWithStride(nn.Module):
-    """Two 3x3 convolutions, the first with a stride, GDN and a skip: CompressAI's block."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int = 2) -> None:
-        super().__init__()
-        self.conv1 = conv3x3(in_channels, out_channels, stride=stride)
-        self.conv2 = conv3x3(out_channels, out_channels)
-        self.gdn = GDN(out_channels)
-        same = stride == 1 and in_channels == out_channels
-        self.skip = None if same else conv1x1(in_channels, out_channels, stride=stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, H, W) to (B, M, H / stride, W / stride)."""
-        out = self.gdn(self.conv2(self.conv1(x, "leaky_relu")), overwrite=True)
-        return added(out, x) if self.skip is None else self.skip(x, residual=out)
-
-
-class ResidualBlockUpsample(nn.Module):
-    """A sub-pixel convolution, a 3x3 convolution, inverse GDN and a skip: CompressAI's block."""
-
-    def __init__(self, in_channels: int, out_channels: int, upsample: int = 2) -> None:
-        super().__init__()
-        self.subpel_conv = subpel_conv3x3(in_channels, out_channels, upsample)
-        self.conv = conv3x3(out_channels, out_channels)
-        self.igdn = GDN(out_channels, inverse=True)
-        self.upsample = subpel_conv3x3(in_channels, out_channels, upsample)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, H, W) to (B, M, upsample * H, upsample * W)."""
-        out = self.igdn(self.conv(self.subpel_conv(x, "leaky_relu")), overwrite=True)
-        return added(out, self.upsample(x))
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ transforms.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from math import lcm
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
 from lic_fast import ops
+from lic_fast.models.bands import banded
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.layers import (
     WindowAttention,
@@ -307,6 +309,7 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.use_checkpoint = use_checkpoint
+        self.window_size = window_size
         self.blocks = nn.ModuleList(
             Block(
                 dim,
@@ -321,6 +324,25 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H/2, W/2, 2C), (B, 2H, 2W, C/2) or (B, H, W, C)."""
+        if self.training:
+            return self._whole(x)
+        resample: Any = self.downsample
+        scale = Fraction(1) if resample is None else resample.scale
+        # Each shifted block brings what is wrong at a band's edges one window further in.
+        blocks: Any = self.blocks
+        shifted = sum(block.attn.shift > 0 for block in blocks)
+        out = banded(
+            self,
+            lambda x: self._whole(x.permute(0, 2, 3, 1).contiguous()).permute(0, 3, 1, 2),
+            x.permute(0, 3, 1, 2),
+            halo=shifted * self.window_size,
+            scale=scale,
+            align=lcm(self.window_size, scale.denominator),
+            width=3 * x.shape[2] * x.shape[3],
+        )
+        return out.permute(0, 2, 3, 1)
+
+    def _whole(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             if self.use_checkpoint and self.training:
                 x = checkpoint(block, x, use_reentrant=False)
@@ -397,6 +419,8 @@ class Mlp(nn.Module):
 class PatchMerging(nn.Module):
     """(B, H, W, C) to (B, H/2, W/2, 2C): 2x2 tokens side by side, normalised, projected."""
 
+    scale = Fraction(1, 2)
+
     def __init__(self, dim: int, norm_layer: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.norm = norm_layer(4 * dim)
@@ -413,6 +437,8 @@ class PatchMerging(nn.Module):
 
 class PatchSplit(nn.Module):
     """(B, H, W, C) to (B, 2H, 2W, C/2): normalised, projected, shuffled to 2x2 tokens."""
+
+    scale = Fraction(2)
 
     def __init__(self, dim: int, norm_layer: Callable[[int], nn.Module]) -> None:
         super().__init__()

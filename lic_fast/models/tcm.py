@@ -18,6 +18,7 @@ from torchvision.ops import StochasticDepth
 
 from lic_fast import ops
 from lic_fast.entropy import SliceNetworks
+from lic_fast.models.bands import banded
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.layers import (
     residual_units,
@@ -28,15 +29,17 @@ from lic_fast.models.layers import (
 from lic_fast.models.modules import (
     LayerNorm,
     Linear,
-    ResidualBlock,
-    ResidualBlockUpsample,
-    ResidualBlockWithStride,
     Sequential,
     added,
     conv1x1,
     conv3x3,
     fusible,
     subpel_conv3x3,
+)
+from lic_fast.models.residual_blocks import (
+    ResidualBlock,
+    ResidualBlockUpsample,
+    ResidualBlockWithStride,
 )
 
 __all__ = ["TCM"]
@@ -358,6 +361,15 @@ class ConvTransBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 2C, H, W) to (B, 2C, H, W)."""
+        attention = self.trans_block.msa
+        if attention.attention is not None:
+            return self._whole(x)  # in integers, of small maps
+        # The windows' shift, or the two 3x3 convolutions.
+        halo = max(2, attention.shift)
+        width = x.shape[1] * x.shape[3]
+        return banded(self, self._whole, x, halo=halo, width=width, align=attention.window_size)
+
+    def _whole(self, x: Tensor) -> Tensor:
         conv, trans = self.conv1_1(x).chunk(2, 1)
         conv = added(self.conv_block(conv), conv)
         trans = self.trans_block(trans.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -7,6 +7,7 @@ Image Compression", CVPR 2022, figures 3 and 5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from math import lcm
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import Tensor, nn
 
+from lic_fast.models.bands import BandedSequential, banded
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.layers import (
     WindowAttention,
@@ -82,7 +84,8 @@ class WACNN(SliceCompressionModel):
         self.window_size = tuple(window_size)
         fine, coarse = window_size
 
-        self.g_a = Sequential(
+        # At 3840x2160 a map of half the picture's size has 1.6 GB.
+        self.g_a = BandedSequential(
             conv(3, N),
             GDN(N),
             conv(N, N),
@@ -92,8 +95,14 @@ class WACNN(SliceCompressionModel):
             GDN(N),
             conv(N, M),
             WindowAttentionModule(M, coarse, num_heads),
+            first=0,
+            last=2,
+            halo=6,
+            scale=Fraction(1, 4),
+            align=4,
+            widest=N // 4 + 1,
         )
-        self.g_s = Sequential(
+        self.g_s = BandedSequential(
             WindowAttentionModule(M, coarse, num_heads),
             deconv(M, N),
             GDN(N, inverse=True),
@@ -103,6 +112,11 @@ class WACNN(SliceCompressionModel):
             deconv(N, N),
             GDN(N, inverse=True),
             deconv(N, 3),
+            first=6,
+            last=8,
+            halo=2,
+            scale=4,
+            widest=4 * N,
         )
 
         self.h_a = hyper_analysis(M, hyper_channels)
@@ -159,6 +173,7 @@ class WindowAttentionModule(nn.Module):
 
     def __init__(self, dim: int, window_size: int, num_heads: int) -> None:
         super().__init__()
+        self.window_size = window_size
         self.conv_a = Sequential(*residual_units(dim, nn.GELU))
         self.conv_b = Sequential(
             ResidualWindowAttention(dim, window_size, num_heads),
@@ -168,6 +183,12 @@ class WindowAttentionModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
+        # The windows' shift, and a row for each 3x3 convolution behind them.
+        halo = self.window_size // 2 + 3
+        width = 3 * x.shape[1] * x.shape[3]
+        return banded(self, self._whole, x, halo=halo, width=width, align=self.window_size)
+
+    def _whole(self, x: Tensor) -> Tensor:
         return self.conv_a(x) * torch.sigmoid(self.conv_b(x)) + x
 
 

@@ -1,21 +1,35 @@
-"""Convolutions on a few rows of a map at a time."""
+"""Layers on a few rows of a map at a time, so that what is wide between them is never whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import torch
 from torch import Tensor
 
+from lic_fast.ops.memory import MAPPED_FROM, release_memory
+
 __all__ = ["in_bands"]
 
-# Elements of the widest intermediate of a band: 16 MiB in float32, a few bands' worth of cache,
-# so that the rows computed twice at the bands' edges stay few.
+# Elements of the widest intermediate of a band. For layers that are next to each other in the
+# cache's reach: 16 MiB in float32, a few bands' worth of it.
 _ELEMENTS = 1 << 22
+# For those that are not, and whose halo costs: as many as memory does not mind.
+_MANY_ELEMENTS = 1 << 25
+# Of a map about as large as the heap keeps blocks.
+_BYTES = MAPPED_FROM // 2
 
 
 def in_bands(
-    layers: Callable[[Tensor], Tensor], x: Tensor, *, halo: int, scale: int, width: int
+    layers: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    halo: int,
+    scale: int | Fraction = 1,
+    width: int,
+    align: int = 1,
+    wide: bool = False,
 ) -> Tensor:
     """``layers(x)``, computed for bands of rows, so that no wide intermediate is held in whole.
 
@@ -26,25 +40,34 @@ def in_bands(
         layers: (B, N, H, W) to (B, M, scale * H, W').
         x: (B, N, H, W).
         halo: Rows of x on each side.
-        scale: Rows of the result for each of x.
+        scale: Rows of the result for each of x; H and `align` times it are integers.
         width: Elements of the widest intermediate for each row of x.
+        align: Bands begin at multiples of it, as attention's windows do.
+        wide: Whether bands are as wide as memory allows rather than the cache.
     """
     height = x.shape[2]
-    rows = max(8 * halo, _ELEMENTS // max(1, len(x) * width))
+    halo = -(-halo // align) * align
+    elements = _MANY_ELEMENTS if wide else _ELEMENTS
+    rows = max(1, 8 * halo, elements // max(1, len(x) * width))
+    rows = -(-rows // align) * align
     if rows >= height:
         return layers(x)
+    if wide and x.is_cpu and scale * x.nbytes >= _BYTES:
+        # Maps of this size need not come on top of what was kept for small ones.
+        release_memory()
     out: Tensor | None = None
     for first in range(0, height, rows):
         last = min(height, first + rows)
         above, below = min(halo, first), min(halo, height - last)
         band = layers(x[:, :, first - above : last + below])
         if out is None:
-            shape = (*band.shape[:2], scale * height, band.shape[3])
+            shape = (*band.shape[:2], int(scale * height), band.shape[3])
             out = torch.empty(
                 shape, dtype=band.dtype, device=band.device, memory_format=torch.channels_last
             )
-        out[:, :, scale * first : scale * last] = band[
-            :, :, scale * above : scale * (above + last - first)
+        out[:, :, int(scale * first) : int(scale * last)] = band[
+            :, :, int(scale * above) : int(scale * (above + last - first))
         ]
+        del band  # before the next one
     assert out is not None
     return out

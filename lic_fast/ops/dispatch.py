@@ -1,4 +1,4 @@
-"""Whether an operator may take its fast path on the CPU."""
+"""Which path an operator may take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lic_fast.ops import onednn
 from lic_fast.ops.backend import current_backend
 
-__all__ = ["exact_on_cpu", "fast_bfloat16", "fast_on_cpu"]
+__all__ = ["exact_on_cpu", "fast_bfloat16", "fast_on_cpu", "inference"]
 
 
 def exact_on_cpu(x: Tensor) -> bool:
@@ -24,17 +24,21 @@ def exact_on_cpu(x: Tensor) -> bool:
 
 
 def fast_on_cpu(x: Tensor, *others: Tensor | None) -> bool:
-    """Whether oneDNN is to be called directly: no gradient follows and nobody is tracing.
+    """Whether oneDNN is to be called directly.
 
     torch.compile sees the plain definition, which it fuses in its own way.
     """
+    return inference(x, *others) and onednn.usable(x)
+
+
+def inference(x: Tensor, *others: Tensor | None) -> bool:
+    """Whether the backend is the fast one, no gradient follows and nobody is tracing."""
     return (
         current_backend() == "auto"
         and type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not (torch.is_grad_enabled() and any(_requires_grad(t) for t in (x, *others)))
-        and onednn.usable(x)
     )
 
 

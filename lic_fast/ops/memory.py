@@ -14,16 +14,16 @@ from contextlib import contextmanager
 
 from lic_fast import _C
 
-__all__ = ["KEPT_MEBIBYTES", "release_memory", "reused_memory"]
+__all__ = ["KEPT_MEBIBYTES", "MAPPED_FROM", "release_memory", "reused_memory"]
 
 KEPT_MEBIBYTES = "LIC_FAST_KEPT_MEBIBYTES"
 """Environment variable: how much freed memory may be kept, 1024 if unset, 0 for malloc's ways."""
 
 _MEBIBYTE = 1 << 20
 _LARGEST = (1 << 31) - 1
-# Blocks beyond this would leave gaps in the heap that nothing fits, for little gain: with pictures
-# that large most time is spent elsewhere.
-_MAPPED_FROM = 256 * _MEBIBYTE
+MAPPED_FROM = 256 * _MEBIBYTE
+"""Blocks of so many bytes are not kept: they would leave gaps in the heap that nothing fits, for
+little gain, as with pictures that large most time is spent elsewhere."""
 # Where glibc's own adaptation of the threshold ends.
 _MALLOCS_OWN = 32 * _MEBIBYTE
 
@@ -40,7 +40,7 @@ def reused_memory() -> Iterator[None]:
     if not kept:
         yield
         return
-    _C.set_malloc_thresholds(_MAPPED_FROM, kept)
+    _C.set_malloc_thresholds(MAPPED_FROM, kept)
     try:
         yield
     finally:

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from lic_fast.models import SymmetricalTransFormer
+from lic_fast.models import TCM, WACNN
+from lic_fast.models import bands as models_bands
 from lic_fast.ops import bands
-from tests.models.tiny import pictures, tiny
+from tests.models.tiny import CLASSES, pictures, tiny
 
 
 @pytest.mark.parametrize("height", [7, 16, 33])
@@ -31,10 +32,52 @@ def test_bands_are_the_whole(height, elements, monkeypatch):
     assert seen == ([27, 12] if height == 33 and elements < 1 << 22 else [height])
 
 
+@pytest.mark.parametrize("model", CLASSES)
+@pytest.mark.parametrize("batch", [1, 2])
 @torch.no_grad()
-def test_the_end_of_stf_in_bands(monkeypatch):
-    net, x = tiny(SymmetricalTransFormer), pictures(SymmetricalTransFormer)
+def test_transforms_in_bands(model, batch, monkeypatch):
+    net = tiny(model)
+    side = net.multiple
+    # As low as bands can be, eight times their halo, there are two and more at every scale but
+    # the coarsest.
+    x = pictures(model, batch).repeat(1, 1, 4, 1)[..., : 2 * side]
     y = net.analysis(x)
     whole = net.synthesis(y)
+    heights = []
+
+    def noted(layers, x, **settings):
+        def counted(part):
+            heights.append(part.shape[2] < x.shape[2])
+            return layers(part)
+
+        return in_bands(counted, x, **settings)
+
+    in_bands = bands.in_bands
+    monkeypatch.setattr(models_bands, "in_bands", noted)
     monkeypatch.setattr(bands, "_ELEMENTS", 1)
-    torch.testing.assert_close(net.synthesis(y), whole, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(bands, "_MANY_ELEMENTS", 1)
+    torch.testing.assert_close(net.analysis(x), y, rtol=1e-4, atol=1e-5)
+    assert any(heights)
+    heights.clear()
+    torch.testing.assert_close(net.synthesis(y), whole, rtol=1e-4, atol=1e-5)
+    assert any(heights)
+
+
+@torch.no_grad()
+def test_who_watches_a_module_sees_whole_maps(monkeypatch):
+    net, x = tiny(TCM), pictures(TCM).repeat(1, 1, 4, 1)
+    monkeypatch.setattr(bands, "_MANY_ELEMENTS", 1)
+    seen = []
+    handle = net.g_a[1].conv1_1.register_forward_hook(lambda *call: seen.append(call[2].shape[2]))
+    watched = net.analysis(x)
+    handle.remove()
+    assert seen == [x.shape[2] // 2]
+    torch.testing.assert_close(net.analysis(x), watched, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_go_through_whole_maps(monkeypatch):
+    net, x = tiny(WACNN), pictures(WACNN).repeat(1, 1, 4, 1)
+    monkeypatch.setattr(bands, "_MANY_ELEMENTS", 1)
+    monkeypatch.setattr(models_bands, "in_bands", None)
+    net.analysis(x).sum().backward()
+    assert net.g_a[0].weight.grad is not None
