@@ -75,15 +75,15 @@ class Optimizer:
     """``[optimizer]``.
 
     Attributes:
-        name: "adam" or "adamw".
+        name: "adam", "adamw", or "muon", which takes fewer but dearer steps.
         lr: Learning rate at the schedule's height.
-        weight_decay: Of AdamW.
+        weight_decay: Of AdamW, or of the weights that Muon trains.
         clip: Largest norm of all gradients together; 0 does not clip.
         aux_lr: Learning rate of the factorised prior's quantiles, constant.
         patience: Steps in a row whose gradients are not finite, after which the run ends.
     """
 
-    name: str = choice("adam", "adamw", default="adam")
+    name: str = choice("adam", "adamw", "muon", default="adam")
     lr: float = number(1e-4, above=0)
     weight_decay: float = number(0.0, least=0)
     clip: float = number(1.0, least=0)
@@ -294,8 +294,8 @@ def _check(recipe: Recipe, source: str) -> None:
             f"{source}: [data] crop must be at least {_SMALLEST_MS_SSIM_CROP} for the five scales "
             f"of MS-SSIM, not {data.crop}"
         )
-    if recipe.optimizer.weight_decay and recipe.optimizer.name != "adamw":
-        raise RecipeError(f'{source}: [optimizer] weight_decay needs name = "adamw"')
+    if recipe.optimizer.weight_decay and recipe.optimizer.name == "adam":
+        raise RecipeError(f'{source}: [optimizer] weight_decay needs name = "adamw" or "muon"')
 
 
 def _model(table: Any, source: str) -> Model:

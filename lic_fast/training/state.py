@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from lic_fast.errors import TrainingError
 from lic_fast.models import SliceCompressionModel
 from lic_fast.training.ema import averaged
-from lic_fast.training.recipe import Optimizer, Recipe
+from lic_fast.training.optimizers import QUANTILES, make_optimizer
+from lic_fast.training.recipe import Recipe
 
 __all__ = ["RunState"]
-
-_QUANTILES = ".quantiles"
 
 
 class RunState:
@@ -41,10 +39,8 @@ class RunState:
         self.average: AveragedModel | None = (
             averaged(model, recipe.ema.decay) if recipe.ema.decay else None
         )
-        named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-        self.parameters = [p for n, p in named if not n.endswith(_QUANTILES)]
-        quantiles = [p for n, p in named if n.endswith(_QUANTILES)]
-        self.optimizer = _optimizer(self.parameters, recipe.optimizer)
+        quantiles = [p for n, p in model.named_parameters() if n.endswith(QUANTILES)]
+        self.parameters, self.optimizer = make_optimizer(model, recipe.optimizer)
         self.aux_optimizer = torch.optim.Adam(quantiles, lr=recipe.optimizer.aux_lr)
         self.step = 0
         self.elapsed = 0.0
@@ -98,12 +94,3 @@ class RunState:
 
 
 _COUNTERS = ("step", "elapsed", "skipped", "skipped_in_a_row", "finished", "counted")
-
-
-def _optimizer(parameters: list[Tensor], recipe: Optimizer) -> torch.optim.Optimizer:
-    # Fused: one pass over the weights, on CPUs and GPUs.
-    if recipe.name == "adamw":
-        return torch.optim.AdamW(
-            parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-        )
-    return torch.optim.Adam(parameters, lr=recipe.lr, fused=True)

@@ -38,7 +38,8 @@ batch = 2
 [loss]
 lambda = 0.01
 [optimizer]
-lr = 1e-3
+name = "muon"
+lr = 3e-3
 [schedule]
 steps = 60
 warmup = 0.1
