@@ -114,13 +114,12 @@ class ModelFinder:
             return self._given.model
         from lic_fast import zoo
 
-        # The stated name first: it saves loading the others.
-        for name in sorted(zoo.names(), key=lambda name: name != container.model_name):
+        name = zoo.find(container.fingerprint)
+        if name is not None:
             if name not in self._loaded:
                 self._loaded[name] = zoo.load(name, device=self._device)
                 set_precision(self._loaded[name], self._precision)
-            if self._loaded[name].fingerprint() == container.fingerprint:
-                return self._loaded[name]
+            return self._loaded[name]
         stated = f' "{display(container.model_name)}"' if container.model_name else ""
         raise ModelMismatchError(
             f"written with the model{stated} of fingerprint {container.fingerprint.hex()}, which "

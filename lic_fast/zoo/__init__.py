@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from lic_fast.models import SliceCompressionModel
 
-__all__ = ["DEFAULT", "ZooEntry", "describe", "load", "names", "path"]
+__all__ = ["DEFAULT", "ZooEntry", "describe", "find", "load", "names", "path"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class ZooEntry:
         description: One line.
         kodak_bpp: Mean rate on Kodak in bits per pixel, of whole files.
         kodak_psnr: Mean PSNR on Kodak in dB.
+        fingerprint: The model's, which files state that were written with it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ZooEntry:
     description: str
     kodak_bpp: float
     kodak_psnr: float
+    fingerprint: bytes
 
 
 DEFAULT = "wacnn-nano"
@@ -44,6 +46,7 @@ _ENTRIES = {
             "7.3 million parameters, lambda 0.013 (MSE), briefly trained on photographs",
             kodak_bpp=0.569,
             kodak_psnr=30.96,
+            fingerprint=bytes.fromhex("2da44992dd22ebab"),
         ),
     )
 }
@@ -63,6 +66,14 @@ def describe(name: str) -> ZooEntry:
     if name not in _ENTRIES:
         raise KeyError(f"no model {name!r} in the zoo; there are {', '.join(_ENTRIES)}")
     return _ENTRIES[name]
+
+
+def find(fingerprint: bytes) -> str | None:
+    """Name of the model of that fingerprint, None if it is none of these."""
+    for entry in _ENTRIES.values():
+        if entry.fingerprint == fingerprint:
+            return entry.name
+    return None
 
 
 def path(name: str) -> Path:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+import lic_fast
 from lic_fast import zoo
 from lic_fast.models import MODELS
 from tests.shared import shared_path
@@ -20,6 +21,8 @@ def test_every_model_loads_and_has_a_card(name):
     entry = zoo.describe(name)
     net = zoo.load(name)
     assert entry.name == name
+    assert entry.fingerprint == net.fingerprint()
+    assert zoo.find(net.fingerprint()) == name
     assert type(net).__name__ == entry.architecture
     assert type(net) in MODELS
     card = zoo.path(name).with_suffix(".md").read_text()
@@ -43,25 +46,24 @@ def test_the_fingerprint_is_the_same_on_every_machine(name):
 
 def test_unknown_names_list_the_known_ones():
     assert zoo.DEFAULT in zoo.names()
+    assert zoo.find(bytes(8)) is None
     for call in (zoo.describe, zoo.path, zoo.load):
         with pytest.raises(KeyError, match="wacnn-nano"):
             call("wacnn-huge")
 
 
 @pytest.mark.parametrize("number", [3, 20])
-def test_wacnn_nano_gives_what_the_original_gave_on_kodak(number):
+def test_a_trained_checkpoint_gives_what_the_original_gave_on_kodak(number):
     known = json.loads(shared_path("models/wacnn-nano-kodak.json").read_text())[number - 1]
     assert known["image"] == number
     picture = np.asarray(Image.open(shared_path(f"kodak/kodim{number:02d}.png")))
     x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
-    net = zoo.load("wacnn-nano")
-    net.precision = "float32"
+    net = lic_fast.load(shared_path("models/wacnn-nano.safetensors"))
     streams = net.compress(x)
-    for layout, margin in (("compressai", 3e-3), ("lanes", 6e-3)):
+    for layout, margin in (("compressai", 1e-3), ("lanes", 5e-3)):
         strings = net.compress(x, layout=layout)["strings"]
         bits = 8 * sum(len(string) for kind in strings for string in kind)
         assert bits / x[0, 0].numel() == pytest.approx(known["bpp_strings"], rel=margin)
     decoded = (net.decompress(**streams)["x_hat"] * 255).round()
     psnr = 10 * np.log10(255**2 / (decoded - x * 255).square().mean().item())
-    # The original's entropy path is in floating point: some symbols differ by one.
-    assert psnr == pytest.approx(known["psnr"], abs=0.02)
+    assert psnr == pytest.approx(known["psnr"], abs=0.01)
