@@ -1,8 +1,10 @@
-"""Training runs side by side: loss over time, and what they end with.
+r"""Training runs side by side: loss over time, and what they end with.
 
-python -m benchmarks.training_runs NAME=RUN ... --note "What they were." -o benchmarks/results/default-model
-writes default-model.md, .svg and .json, which has the logs. RUN is the folder of a `lic-fast train`, or a
-JSON that this wrote, from which it takes the run NAME.
+python -m benchmarks.training_runs NAME=RUN ... --note "What they were." \
+    -o benchmarks/results/default-model
+
+writes default-model.md, .svg and .json, which has the logs. RUN is the folder of a
+`lic-fast train`, or a JSON that this wrote, from which it takes the run NAME.
 """
 
 from __future__ import annotations
@@ -77,8 +79,8 @@ def _report(runs: dict[str, list[dict[str, float]]], lambda_: float, note: str, 
         "# Training runs side by side",
         "",
         *([note, ""] if note else []),
-        f"Loss is {lambda_}·255²·MSE + bits per pixel, on the validation pictures with real streams and "
-        "averaged weights.",
+        f"Loss is {lambda_}·255²·MSE + bits per pixel, on the validation pictures with real "
+        "streams and averaged weights.",
         "",
         "| run | minutes | steps | steps/s | bpp | PSNR | loss |",
         "|---|---|---|---|---|---|---|",

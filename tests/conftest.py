@@ -7,7 +7,7 @@ import sys
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import torch  # noqa: E402
+import torch
 
 # Triton decides when it is imported, and torch.compile and torchvision import it: it has to be
 # told before the first test module is collected.

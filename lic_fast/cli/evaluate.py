@@ -92,8 +92,9 @@ def evaluate(
             "-m",
             "--model",
             metavar="[CURVE=]NAME|PATH",
-            help="A model of the zoo or a checkpoint's path. Can be given several times; models of "
-            "the same CURVE are points of one. Default: the zoo's default.",
+            help="A model or a family of the zoo, or a checkpoint's path. Can be given several "
+            "times; models of the same CURVE are points of one, as those of a family are. "
+            "Default: the zoo's default.",
             show_default=False,
         ),
     ] = None,
@@ -155,7 +156,7 @@ def evaluate(
         return codec.read_picture(files[name], max_pixels=bound).pixels
 
     evaluated = []
-    for curve, name in map(_curve_and_model, model) if model else [(None, None)]:
+    for curve, name in _chosen(model) if model else [(None, None)]:
         named = load_model(name, target_device, precision)
         rows, failed = _rows(named, inputs, names, read, bound, quiet)
         settings = configuration(named, target_device) | {"rate": RATE, "timing": TIMING}
@@ -245,7 +246,19 @@ def _measure_anchors(
             progress.advance(task)
 
 
-def _curve_and_model(choice: str) -> tuple[str | None, str | None]:
+def _chosen(choices: Sequence[str]) -> list[tuple[str | None, str]]:
+    """Curve and model of each ``--model``, families as their models."""
+    from lic_fast import zoo
+
+    families = zoo.families()
+    return [
+        (curve or (name if name in families else None), member)
+        for curve, name in map(_curve_and_model, choices)
+        for member in families.get(name, [name])
+    ]
+
+
+def _curve_and_model(choice: str) -> tuple[str | None, str]:
     """The two parts of ``--model``; a file whose name has an equals sign is one."""
     if "=" not in choice or os.path.exists(choice):
         return None, choice

@@ -88,7 +88,7 @@ ModelOption = Annotated[
         "-m",
         "--model",
         metavar="NAME|PATH",
-        help="A model of the zoo (see `lic-fast models`) or a checkpoint's path. "
+        help="A model or a family of the zoo (see `lic-fast models`), or a checkpoint's path. "
         "Default: the zoo's default; to decompress, the zoo's model that wrote the file.",
         show_default=False,
     ),

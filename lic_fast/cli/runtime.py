@@ -44,7 +44,10 @@ def resolve_device(choice: DeviceChoice) -> str:
 
 
 def load_model(
-    name_or_path: str | None, device: str, precision: PrecisionChoice = PrecisionChoice.auto
+    name_or_path: str | None,
+    device: str,
+    precision: PrecisionChoice = PrecisionChoice.auto,
+    quality: int | None = None,
 ) -> NamedModel:
     """Loads a model of the zoo by its name, else a checkpoint by its path.
 
@@ -55,8 +58,9 @@ def load_model(
         name_or_path: None for the zoo's default.
         device: As torch names it.
         precision: Of the transforms.
+        quality: Number of the model in its family of the zoo; None for the one that was named.
     """
-    named = _load(name_or_path, device)
+    named = _load(name_or_path, device, quality)
     set_precision(named.model, precision)
     return named
 
@@ -67,18 +71,24 @@ def set_precision(model: SliceCompressionModel, precision: PrecisionChoice) -> N
         model.precision = precision.value
 
 
-def _load(name_or_path: str | None, device: str) -> NamedModel:
+def _load(name_or_path: str | None, device: str, quality: int | None) -> NamedModel:
     from lic_fast import zoo
 
     name = zoo.DEFAULT if name_or_path is None else name_or_path
-    with expected_errors():
-        if name in zoo.names():
-            return NamedModel(name, zoo.load(name, device=device))
+    if name in zoo.names() or name in zoo.families():
+        try:
+            found = zoo.resolve(name, quality)
+        except KeyError as error:
+            fail(f"--quality {quality}: {error.args[0]}")
+        with expected_errors():
+            return NamedModel(found, zoo.load(found, device=device))
     path = Path(name)
     if not os.path.isfile(path):
         kind = "a folder, not a checkpoint" if path.is_dir() else "no model and no file"
         known = ", ".join(zoo.names())
         fail(f"--model {display(name)}: {kind}; the zoo has: {known}")
+    if quality is not None:
+        fail(f"--quality is for models of the zoo, not for {display(path)}")
     with expected_errors():
         return NamedModel(_label(path), lic_fast.load(path, device=device))
 

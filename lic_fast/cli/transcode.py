@@ -56,6 +56,17 @@ def compress(
     paths: InputPaths,
     out: OutOption = None,
     model: ModelOption = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            "--quality",
+            min=1,
+            metavar="N",
+            help="Of the models of one family in the zoo that of this number (see `lic-fast "
+            "models`): 1 for the smallest files. Default: 3.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = DeviceChoice.auto,
     precision: PrecisionOption = PrecisionChoice.auto,
     strip: Annotated[
@@ -78,7 +89,7 @@ def compress(
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     target_device = resolve_device(device)
-    named = load_model(model, target_device, precision)
+    named = load_model(model, target_device, precision, quality)
 
     def work(job: Job) -> Coded:
         _refuse_existing(job.target, overwrite)

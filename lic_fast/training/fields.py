@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from lic_fast.errors import RecipeError
 
-__all__ = ["choice", "integer", "number", "numbers", "read_section", "switch"]
+__all__ = ["choice", "integer", "number", "numbers", "read_section", "switch", "words"]
 
 Section = TypeVar("Section")
 Check = Callable[[Any], Any]
@@ -69,6 +69,17 @@ def _outside(value: float, least: float | None, above: float | None, most: float
         or (above is not None and value <= above)
         or (most is not None and value > most)
     )
+
+
+def words() -> Any:
+    """A list of strings, none by default, kept as a tuple."""
+
+    def check(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            raise ValueError("a list of strings")
+        return tuple(value)
+
+    return _key(check, ())
 
 
 def numbers(default: tuple[float, ...], *, above: float, below: float) -> Any:

@@ -22,6 +22,7 @@ from lic_fast.training.fields import (
     read_section,
     switch,
     table_of,
+    words,
 )
 
 if sys.version_info >= (3, 11):
@@ -193,6 +194,18 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Start:
+    """``[start]``: what a run takes from the checkpoint that it starts from.
+
+    Attributes:
+        fresh: Modules, as "h_a", that get fresh weights instead of the checkpoint's: those of
+            a hyperprior that has died, say.
+    """
+
+    fresh: tuple[str, ...] = words()
+
+
+@dataclass(frozen=True)
 class Model:
     """``[model]``.
 
@@ -221,6 +234,7 @@ class Recipe:
     loss: Loss
     schedule: Schedule
     model: Model | None = None
+    start: Start = field(default_factory=Start)
     data: Data = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
     precision: Precision = field(default_factory=Precision)
@@ -268,6 +282,7 @@ class Recipe:
 
 
 _SECTIONS: dict[str, type[Any]] = {
+    "start": Start,
     "data": Data,
     "loss": Loss,
     "optimizer": Optimizer,

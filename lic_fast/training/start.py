@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -37,8 +38,9 @@ def first_model(recipe: Recipe, start: Path | None) -> SliceCompressionModel:
             "made from"
         )
     if recipe.model is None:
-        return without_tables(loaded)
-    model = _built(recipe)
+        model = _seeded(recipe, lambda: type(loaded)(**loaded.arguments))
+    else:
+        model = _built(recipe)
     if type(model) is not type(loaded):
         raise TrainingError(
             f"{start} is a {loaded.architecture}, the recipe's model a {model.architecture}"
@@ -50,8 +52,25 @@ def first_model(recipe: Recipe, start: Path | None) -> SliceCompressionModel:
     ]
     if others:
         raise TrainingError(f"{start} has other widths than the recipe: {', '.join(others)}")
+    loaded, model = without_tables(loaded), without_tables(model)
+    _refresh(loaded, model, recipe.start.fresh)
     model.load_state_dict(loaded.state_dict())
-    return without_tables(model)
+    return model
+
+
+def _refresh(
+    loaded: SliceCompressionModel, model: SliceCompressionModel, names: tuple[str, ...]
+) -> None:
+    """Gives these modules of `loaded` the weights that they have in `model`."""
+    modules = dict(loaded.named_modules())
+    for name in names:
+        if not name or name not in modules:
+            children = ", ".join(name for name, _ in loaded.named_children())
+            raise RecipeError(
+                f"[start] fresh: a {loaded.architecture} has no module {name!r}; it has "
+                f"{children}, and those inside of them"
+            )
+        modules[name].load_state_dict(model.get_submodule(name).state_dict())
 
 
 # Arguments that a state dict need not show.
@@ -63,14 +82,17 @@ def _built(recipe: Recipe) -> SliceCompressionModel:
         raise RecipeError(
             "the recipe has no [model]: it needs a checkpoint to start from (--from), which has one"
         )
-    torch.manual_seed(recipe.data.seed)
+    model = recipe.model
     try:
-        return recipe.model.kind(**recipe.model.arguments)
+        return _seeded(recipe, lambda: model.kind(**model.arguments))
     # Numbers that fit no network are refused by whatever meets them first.
     except (ValueError, TypeError, RuntimeError, ArithmeticError, IndexError) as error:
-        raise RecipeError(
-            f"[model.arguments] make no {recipe.model.architecture}: {error}"
-        ) from None
+        raise RecipeError(f"[model.arguments] make no {model.architecture}: {error}") from None
+
+
+def _seeded(recipe: Recipe, build: Callable[[], SliceCompressionModel]) -> SliceCompressionModel:
+    torch.manual_seed(recipe.data.seed)
+    return build()
 
 
 def without_tables(model: SliceCompressionModel) -> SliceCompressionModel:

@@ -11,7 +11,17 @@ if TYPE_CHECKING:
 
     from lic_fast.models import SliceCompressionModel
 
-__all__ = ["DEFAULT", "ZooEntry", "describe", "find", "load", "names", "path"]
+__all__ = [
+    "DEFAULT",
+    "ZooEntry",
+    "describe",
+    "families",
+    "find",
+    "load",
+    "names",
+    "path",
+    "resolve",
+]
 
 
 @dataclass(frozen=True)
@@ -19,42 +29,91 @@ class ZooEntry:
     """What is known of a model before it is loaded.
 
     Attributes:
-        name: Name under which :func:`load` finds it.
+        family: Models of one configuration, trained for different rates.
+        quality: Number in the family, from 1, the smallest files, up.
         architecture: Name of its class.
         description: One line.
+        lambda_: That it was trained for: lambda * 255^2 * MSE + bits per pixel.
         kodak_bpp: Mean rate on Kodak in bits per pixel, of whole files.
         kodak_psnr: Mean PSNR on Kodak in dB.
         fingerprint: The model's, which files state that were written with it.
     """
 
-    name: str
+    family: str
+    quality: int
     architecture: str
     description: str
+    lambda_: float
     kodak_bpp: float
     kodak_psnr: float
     fingerprint: bytes
 
+    @property
+    def name(self) -> str:
+        """Name under which :func:`load` finds it."""
+        return f"{self.family}-{self.quality}"
 
-DEFAULT = "wacnn-nano"
+
+def _nano(
+    quality: int, lambda_: float, kodak_bpp: float, kodak_psnr: float, fingerprint: str
+) -> ZooEntry:
+    return ZooEntry(
+        "wacnn-nano",
+        quality,
+        "WACNN",
+        "7.3 million parameters, trained on photographs (MSE)",
+        lambda_,
+        kodak_bpp,
+        kodak_psnr,
+        bytes.fromhex(fingerprint),
+    )
+
 
 _ENTRIES = {
     entry.name: entry
     for entry in (
-        ZooEntry(
-            "wacnn-nano",
-            "WACNN",
-            "7.3 million parameters, lambda 0.013 (MSE), briefly trained on photographs",
-            kodak_bpp=0.569,
-            kodak_psnr=30.96,
-            fingerprint=bytes.fromhex("2da44992dd22ebab"),
-        ),
+        _nano(1, 0.0035, 0.0, 0.0, "00"),
+        _nano(2, 0.0067, 0.0, 0.0, "00"),
+        _nano(3, 0.013, 0.0, 0.0, "00"),
+        _nano(4, 0.025, 0.0, 0.0, "00"),
     )
 }
+_QUALITY = 3
+
+DEFAULT = f"wacnn-nano-{_QUALITY}"
 
 
 def names() -> list[str]:
     """Names of the models."""
     return list(_ENTRIES)
+
+
+def families() -> dict[str, list[str]]:
+    """Names of the models of each family, by rising quality."""
+    found: dict[str, list[str]] = {}
+    for entry in sorted(_ENTRIES.values(), key=lambda entry: entry.quality):
+        found.setdefault(entry.family, []).append(entry.name)
+    return found
+
+
+def resolve(name: str = DEFAULT, quality: int | None = None) -> str:
+    """The name of a model, from that of its family or its own.
+
+    Args:
+        name: Of a model, or of a family, which stands for its model of middling quality.
+        quality: The family's model of this number instead.
+
+    Raises:
+        KeyError: There is no such model; the message lists those there are.
+    """
+    family = _ENTRIES[name].family if name in _ENTRIES else name
+    if name in _ENTRIES and quality is None:
+        return name
+    wanted = f"{family}-{_QUALITY if quality is None else quality}"
+    if wanted not in _ENTRIES:
+        asked = f"{name!r}" if quality is None else f"{family!r} of quality {quality}"
+        raise KeyError(f"no model {asked} in the zoo; there are {', '.join(_ENTRIES)}")
+    return wanted
 
 
 def describe(name: str) -> ZooEntry:
@@ -63,9 +122,7 @@ def describe(name: str) -> ZooEntry:
     Raises:
         KeyError: There is no such model; the message lists those there are.
     """
-    if name not in _ENTRIES:
-        raise KeyError(f"no model {name!r} in the zoo; there are {', '.join(_ENTRIES)}")
-    return _ENTRIES[name]
+    return _ENTRIES[resolve(name)]
 
 
 def find(fingerprint: bytes) -> str | None:
@@ -82,15 +139,22 @@ def path(name: str) -> Path:
     Raises:
         KeyError: There is no such model.
     """
-    return Path(__file__).parent / f"{describe(name).name}.safetensors"
+    return Path(__file__).parent / f"{resolve(name)}.safetensors"
 
 
-def load(name: str = DEFAULT, device: str | torch.device = "cpu") -> SliceCompressionModel:
+def load(
+    name: str = DEFAULT, device: str | torch.device = "cpu", *, quality: int | None = None
+) -> SliceCompressionModel:
     """A model in evaluation mode, ready to code.
+
+    Args:
+        name: Of a model, or of a family of models.
+        device: Where it is to run.
+        quality: Of the family's models that of this number, 1 for the smallest files.
 
     Raises:
         KeyError: There is no such model.
     """
     from lic_fast.models import load
 
-    return load(path(name), device)
+    return load(path(resolve(name, quality)), device)

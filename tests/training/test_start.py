@@ -1,0 +1,67 @@
+"""The model that a run begins with."""
+
+import pytest
+import torch
+
+from lic_fast.errors import RecipeError
+from lic_fast.models import TCM, WACNN
+from lic_fast.training.recipe import Recipe
+from lic_fast.training.start import first_model
+from tests.models.tiny import ARGUMENTS, tiny
+
+
+def recipe(fresh=(), model=None):
+    tables = {"loss": {"lambda": 0.01}, "schedule": {"steps": 1}, "start": {"fresh": list(fresh)}}
+    if model is not None:
+        arguments = dict(ARGUMENTS[model])
+        tables["model"] = {"architecture": model.architecture, "arguments": arguments}
+    return Recipe.from_tables(tables, "recipe.toml")
+
+
+def checkpoint(folder, model):
+    net = tiny(model, seed=9)
+    path = folder / "start.pth"
+    torch.save({"state_dict": net.state_dict()}, path)
+    return net, path
+
+
+@pytest.mark.parametrize("stated", [False, True])
+@pytest.mark.parametrize("model", [WACNN, TCM])
+def test_fresh_modules_have_the_seeds_weights_and_the_others_the_checkpoints(
+    model, stated, tmp_path
+):
+    net, path = checkpoint(tmp_path, model)
+    fresh = ("h_a", "g_s.0", "entropy_bottleneck")
+    wanted = recipe(fresh, model if stated else None)
+    made = first_model(wanted, path)
+    again = first_model(wanted, path)
+    torch.manual_seed(0)
+    seeded = model(**net.arguments)
+    for name, value in made.named_parameters():
+        source = seeded if name.startswith(tuple(f"{part}." for part in fresh)) else net
+        assert torch.equal(value, source.get_parameter(name)), name
+        assert torch.equal(value, again.get_parameter(name)), name
+    # Tables belong to the weights that there were.
+    with pytest.raises(ValueError, match="update"):
+        made.eval().cdf_tables()
+
+
+def test_without_fresh_modules_all_weights_are_the_checkpoints(tmp_path):
+    net, path = checkpoint(tmp_path, WACNN)
+    for name, value in first_model(recipe(), path).named_parameters():
+        assert torch.equal(value, net.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("name", ["h_b", "", "h_a.weight"])
+def test_a_module_that_is_not_there_is_named(name, tmp_path):
+    _, path = checkpoint(tmp_path, WACNN)
+    with pytest.raises(RecipeError, match=rf"no module '{name}'.*g_a, g_s, h_a"):
+        first_model(recipe([name]), path)
+
+
+def test_fresh_is_a_list_of_strings():
+    for value in ("h_a", [1], 3):
+        with pytest.raises(RecipeError, match=r"\[start\] fresh must be a list of strings"):
+            Recipe.from_tables(
+                {"loss": {"lambda": 1}, "schedule": {"steps": 1}, "start": {"fresh": value}}, "r"
+            )
