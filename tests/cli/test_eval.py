@@ -48,7 +48,7 @@ def test_json_on_standard_output(run: Run, pictures: Path, tmp_path: Path) -> No
     [failed] = document["failed"]
     assert failed["file"].endswith("bad.jpg")
     configuration = document["configuration"]
-    assert configuration["model"] == "wacnn-nano"
+    assert configuration["model"] == "wacnn-nano-3"
     assert configuration["architecture"] == "WACNN"
     assert configuration["device"] == "cpu"
     assert configuration["threads"] == torch.get_num_threads()
@@ -103,3 +103,10 @@ def test_a_folder_without_pictures_still_gives_valid_json(run: Run, tmp_path: Pa
     assert document["images"] == []
     assert document["mean"]["bpp"] is None
     assert "holds no pictures" in document["failed"][0]["error"]
+
+
+def test_a_family_is_its_models(run: Run, tmp_path: Path) -> None:
+    ran = run("eval", draw(tmp_path / "a.png"), "-m", "wacnn-nano", "--csv", "-")
+    assert ran.status == 0, ran
+    rows = list(csv.DictReader(io.StringIO(ran.out)))
+    assert {row["model"] for row in rows} == {f"wacnn-nano-{quality}" for quality in range(1, 5)}

@@ -19,7 +19,7 @@ def test_text_says_what_the_container_holds(run: Run, lic_file: Path) -> None:
     values = {line[2:12].strip(): line[12:] for line in lines[1:]}
     assert values["picture"] == "72x48, coded as 128x64"
     assert values["size"] == f"{size} bytes, {8 * size / (72 * 48):.3f} bpp"
-    assert values["model"].startswith("wacnn-nano, fingerprint ")
+    assert values["model"].startswith("wacnn-nano-3, fingerprint ")
     assert values["metadata"] == "none"
 
 
@@ -44,7 +44,7 @@ def test_json_says_the_same_without_loading_a_model(
     assert (first["width"], first["height"]) == (72, 48)
     assert sum(first["padding"].values()) == 128 - 72 + 64 - 48
     assert first["z_shape"] == [1, 2]
-    assert first["model"] == "wacnn-nano"
+    assert first["model"] == "wacnn-nano-3"
     assert first["fingerprint"] == second["fingerprint"] == fingerprint
     assert first["portable"] is True
     assert 0 < first["y_bytes"] + first["z_bytes"] < first["bytes"]

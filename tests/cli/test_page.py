@@ -194,7 +194,7 @@ def test_the_command_writes_the_page(run, tmp_path):
     draw(folder / "small.png", 24, 40, seed=2)
     out = tmp_path / "report.html"
     ran = run(
-        "eval", folder, "-m", "x=wacnn-nano", "-m", "x=wacnn-nano", "--html", out,
+        "eval", folder, "-m", "x=wacnn-nano-3", "-m", "x=wacnn-nano-4", "--html", out,
         "--anchors", "jpeg,webp", "--csv", tmp_path / "r.csv", "--json", tmp_path / "r.json",
     )  # fmt: skip
     assert ran.status == 0, ran

@@ -1,5 +1,6 @@
 """The embedded models."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,6 +17,10 @@ from lic_fast.models import MODELS
 from tests.shared import shared_path
 
 
+def card_of(name):
+    return zoo.path(name).with_name(f"{zoo.describe(name).family}.md").read_text()
+
+
 @pytest.mark.parametrize("name", zoo.names())
 def test_every_model_loads_and_has_a_card(name):
     entry = zoo.describe(name)
@@ -25,9 +30,14 @@ def test_every_model_loads_and_has_a_card(name):
     assert zoo.find(net.fingerprint()) == name
     assert type(net).__name__ == entry.architecture
     assert type(net) in MODELS
-    card = zoo.path(name).with_suffix(".md").read_text()
-    assert f"{entry.kodak_bpp} bpp" in card
-    assert f"{entry.kodak_psnr} dB" in card
+    assert net.portable
+    [row] = [line for line in card_of(name).splitlines() if line.startswith(f"| `{name}` |")]
+    for stated in (
+        f"| {entry.lambda_} |",
+        f"| {entry.kodak_bpp:.3f} |",
+        f"| {entry.kodak_psnr:.2f} |",
+    ):
+        assert stated in row
     x = torch.full((1, 3, 64, 128), 0.5)
     decoded = net.decompress(**net.compress(x))["x_hat"]
     assert (decoded - x).abs().mean() < 0.05
@@ -41,15 +51,35 @@ def test_the_fingerprint_is_the_same_on_every_machine(name):
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == zoo.load(name).fingerprint().hex()
-    assert done.stdout.strip() in zoo.path(name).with_suffix(".md").read_text()
+    assert f"`{done.stdout.strip()}`" in card_of(name)
+
+
+def test_qualities_of_a_family_take_more_rate_and_give_better_pictures():
+    for family, names in zoo.families().items():
+        entries = [zoo.describe(name) for name in names]
+        assert [entry.quality for entry in entries] == list(range(1, len(names) + 1))
+        for worse, better in itertools.pairwise(entries):
+            assert worse.lambda_ < better.lambda_
+            assert worse.kodak_bpp < better.kodak_bpp
+            assert worse.kodak_psnr < better.kodak_psnr
+        assert zoo.resolve(family) in names
+        assert zoo.resolve(names[0], quality=2) == names[1]
 
 
 def test_unknown_names_list_the_known_ones():
     assert zoo.DEFAULT in zoo.names()
+    assert zoo.resolve() == zoo.DEFAULT
     assert zoo.find(bytes(8)) is None
-    for call in (zoo.describe, zoo.path, zoo.load):
-        with pytest.raises(KeyError, match="wacnn-nano"):
+    for call in (zoo.describe, zoo.path, zoo.load, zoo.resolve):
+        with pytest.raises(KeyError, match=r"no model 'wacnn-huge' in .*wacnn-nano-1"):
             call("wacnn-huge")
+    for quality in (0, 5, -1):
+        with pytest.raises(KeyError, match=rf"'wacnn-nano' of quality {quality} in"):
+            zoo.load("wacnn-nano", quality=quality)
+
+
+def test_all_models_together_are_small():
+    assert sum(zoo.path(name).stat().st_size for name in zoo.names()) < 60e6
 
 
 @pytest.mark.parametrize("number", [3, 20])
