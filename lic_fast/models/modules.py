@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from compressai.layers import GDN as CompressaiGDN
 from torch import Tensor, nn
 
@@ -54,12 +53,13 @@ class Linear(nn.Linear):
 
 
 class LayerNorm(nn.LayerNorm):
-    """:class:`torch.nn.LayerNorm` whose parameters take the type of the input."""
+    """:class:`torch.nn.LayerNorm` of channels by :func:`lic_fast.ops.layer_norm`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
-        weight, bias = (None if p is None else p.to(x.dtype) for p in (self.weight, self.bias))
-        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        if self.weight is None or self.bias is None:
+            return super().forward(x)
+        return ops.layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class Conv2d(nn.Conv2d):
