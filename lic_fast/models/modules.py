@@ -19,6 +19,7 @@ from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.prepared import present
+from lic_fast.ops.subpixel import pixels_first, shuffled
 
 __all__ = [
     "GDN",
@@ -34,8 +35,6 @@ __all__ = [
     "conv3x3",
     "deconv",
     "fusible",
-    "pixels_first",
-    "shuffled",
     "subpel_conv3x3",
     "subpixel_conv",
     "watched",
@@ -212,22 +211,6 @@ def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "
         x, weight, bias, stride=conv.stride, padding=conv.padding, activation=activation
     )
     return shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
-
-
-def pixels_first(parameter: Tensor, r: int) -> Tensor:
-    """Output channels (M, r, r), as ``pixel_shuffle`` reads them, to (r, r, M).
-
-    Then the channels of a pixel lie side by side and are moved as one run.
-    """
-    parts = parameter.unflatten(0, (-1, r, r))
-    return parts.movedim(0, 2).flatten(0, 2).contiguous()
-
-
-def shuffled(x: Tensor, r: int) -> Tensor:
-    """(B, H, W, r * r * C) in the order of :func:`pixels_first` to (B, r * H, r * W, C)."""
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height, width, r, r, channels // (r * r))
-    return x.transpose(2, 3).reshape(batch, height * r, width * r, -1)
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:
