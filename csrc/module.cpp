@@ -4,6 +4,7 @@
 
 #include "ans/bindings.hpp"
 #include "attention/bindings.hpp"
+#include "channels/bindings.hpp"
 #include "cpu/bindings.hpp"
 #include "integer/bindings.hpp"
 #include "latents/bindings.hpp"
@@ -13,6 +14,7 @@ PYBIND11_MODULE(_C, module) {
   module.doc() = "The compiled parts of lic_fast; use them through lic_fast.ans and lic_fast.rans.";
   lic_fast::ans::bind(module);
   lic_fast::attention::bind(module);
+  lic_fast::channels::bind(module);
   lic_fast::cpu::bind(module);
   lic_fast::integer::bind(module);
   lic_fast::latents::bind(module);

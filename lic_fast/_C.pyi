@@ -181,6 +181,7 @@ def inspect_lanes(stream: _Bytes) -> tuple[int, list[int], list[int]]: ...
 def instruction_sets() -> list[str]: ...
 
 _Float32: TypeAlias = npt.NDArray[np.float32]
+_Floating: TypeAlias = _Float32 | npt.NDArray[np.uint16]
 
 def quantize(
     y: _Float32,
@@ -208,14 +209,48 @@ def dequantize(
     isa: str | None = None,
 ) -> None: ...
 def window_attention(
-    qkv: _Float32 | npt.NDArray[np.uint16],
+    qkv: _Floating,
     bias_table: _Float32,
     pad_value: _Float32 | None,
-    out: _Float32 | npt.NDArray[np.uint16],
+    out: _Floating,
     window: int,
     shift: int,
     scale: float,
     mask_value: float,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...
+def layer_norm(
+    x: _Floating,
+    weight: _Float32,
+    bias: _Float32,
+    out: _Floating,
+    epsilon: float,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...
+def square(x: _Floating, out: _Floating, threads: int, isa: str | None = None) -> None: ...
+def root_scaled(
+    x: _Floating,
+    norm: _Floating,
+    out: _Floating,
+    inverse: bool,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...
+def residual_sum(
+    x: _Floating,
+    y: _Floating,
+    out: _Floating,
+    factor: float,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...
+def gate(
+    x: _Floating,
+    y: _Floating,
+    z: _Floating,
+    out: _Floating,
     threads: int,
     isa: str | None = None,
 ) -> None: ...

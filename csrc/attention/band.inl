@@ -1,237 +1,243 @@
 // One row of windows, for the instruction set of the file that includes this.
 //
-// That file defines LIC_FAST_TARGET, the attribute of its functions, and a struct Vector of
-// kWidth floats with the operations used below. Everything is in the including file's unnamed
-// namespace: no two of them share a function.
+// That file defines LIC_FAST_TARGET, the attribute of its functions, a struct Vector of kWidth
+// floats and a struct Eight of eight, with the operations used below. Everything is in the
+// including file's unnamed namespace: no two of them share a function.
+//
+// Queries lie in the lanes of vectors, and a key or value is one number for all of them: maximum,
+// sum and average of the softmax then need no sums across lanes.
 
 struct Band {
+  static constexpr std::size_t kEight = 8;
+
   /// Memory of one thread, sized for a window.
   struct Scratch {
     explicit Scratch(const Shared& shared) {
       const std::size_t size = shared.problem.head_size;
-      padded_size = (size + Vector::kWidth - 1) / Vector::kWidth * Vector::kWidth;
-      keys.resize(size * shared.padded_tokens);
-      values.resize(shared.tokens * padded_size);
-      weights.resize(kQueries * shared.padded_tokens);
-      result.resize(padded_size);
+      queries.assign(size * shared.padded_tokens, 0.0f);
+      keys.resize(shared.tokens * size);
+      values.resize(shared.tokens * size);
+      weights.resize(shared.tokens * Vector::kWidth);
       rows.resize(shared.tokens);
       outs.resize(shared.tokens);
-      regions.resize(shared.padded_tokens);
-      if (shared.problem.bfloat16) {
-        const std::size_t channels = shared.problem.heads * size;
-        wide_rows.resize(shared.tokens * 3 * channels);
-        wide_outs.resize(shared.tokens * channels);
-        narrow_outs.resize(shared.tokens);
-      }
+      regions.resize(shared.tokens);
+      masks.resize(4 * shared.padded_tokens);
     }
-    std::size_t padded_size;            // head_size, to a multiple of the vector's width
-    std::vector<float> keys;            // (head_size, padded_tokens): transposed
-    std::vector<float> values;          // (tokens, padded_size), zero in the padding
-    std::vector<float> weights;         // (kQueries, padded_tokens)
-    std::vector<float> result;          // (padded_size)
-    std::vector<const float*> rows;     // of each token: its query, key and value
-    std::vector<float*> outs;           // of each token: its result; null in the padding
-    std::vector<std::int32_t> regions;  // tokens of unequal regions met only through the shift
-    // Of bfloat16 maps: the tokens and their results as float, and where the results belong.
-    std::vector<float> wide_rows, wide_outs;
-    std::vector<std::uint16_t*> narrow_outs;
+    std::vector<float> queries;        // (head_size, padded_tokens): transposed, zero behind
+    std::vector<float> keys, values;   // (tokens, head_size)
+    std::vector<float> weights;        // (tokens, kWidth): of keys, for a vector of queries
+    std::vector<const void*> rows;     // of each token: query, key and value; null in the padding
+    std::vector<void*> outs;           // of each token: its result; null in the padding
+    std::vector<std::size_t> regions;  // tokens of unequal regions met only through the shift
+    std::vector<float> masks;          // (region, padded_tokens): what keys of it add to queries
   };
 
-  // Queries that are computed together, so that a key or value is loaded once for all of them.
-  static constexpr std::size_t kQueries = 4;
-
   LIC_FAST_TARGET static void run(const Shared& shared, std::size_t image, std::size_t band) {
+    if (shared.problem.bfloat16) {
+      of_type<std::uint16_t>(shared, image, band);
+    } else {
+      of_type<float>(shared, image, band);
+    }
+  }
+
+  template <class T>
+  LIC_FAST_TARGET static void of_type(const Shared& shared, std::size_t image, std::size_t band) {
     const Problem& p = shared.problem;
     Scratch scratch(shared);
     const std::size_t columns = (p.width + p.window - 1) / p.window;
     for (std::size_t column = 0; column < columns; ++column) {
-      const bool masked = locate(shared, scratch, image, band, column);
+      const bool masked = locate<T>(shared, scratch, image, band, column);
       for (std::size_t head = 0; head < p.heads; ++head) {
-        gather(shared, scratch, head);
-        for (std::size_t i = 0; i < shared.tokens; i += kQueries) {
-          attend(shared, scratch, head, i, std::min(kQueries, shared.tokens - i), masked);
+        gather<T>(shared, scratch, head);
+        for (std::size_t first = 0; first < shared.tokens; first += Vector::kWidth) {
+          const Vector largest = weigh(shared, scratch, head, first, masked);
+          average<T>(shared, scratch, head, first, largest);
         }
       }
-      if (p.bfloat16) narrow(scratch, p.heads * p.head_size);
     }
   }
 
   /// Finds a window's tokens; whether the shift brought strangers together in it.
-  LIC_FAST_TARGET static bool locate(const Shared& shared, Scratch& scratch, std::size_t image, std::size_t band,
-                     std::size_t column) {
+  template <class T>
+  LIC_FAST_TARGET static bool locate(const Shared& shared, Scratch& scratch, std::size_t image,
+                                     std::size_t band, std::size_t column) {
     const Problem& p = shared.problem;
     const std::size_t w = p.window, channels = p.heads * p.head_size;
     const std::size_t rows = (p.height + w - 1) / w, columns = (p.width + w - 1) / w;
-    const float* padding = p.pad_value != nullptr ? p.pad_value : shared.no_pad.data();
     const bool last_row = p.shift != 0 && band + 1 == rows;
     const bool last_column = p.shift != 0 && column + 1 == columns;
-    for (std::size_t i = 0; i < shared.tokens; ++i) {
-      const std::size_t inner_row = i / w, inner_column = i % w;
-      const std::size_t y = (band * w + inner_row + p.shift) % (rows * w);
-      const std::size_t x = (column * w + inner_column + p.shift) % (columns * w);
-      const std::size_t token = (image * p.height + y) * p.width + x;
-      const bool inside = y < p.height && x < p.width;
-      scratch.rows[i] = padding;
-      scratch.outs[i] = nullptr;
-      if (inside && p.bfloat16) {
-        float* const wide = scratch.wide_rows.data() + i * 3 * channels;
-        widen(static_cast<const std::uint16_t*>(p.qkv) + token * 3 * channels, 3 * channels, wide);
-        scratch.rows[i] = wide;
-        scratch.outs[i] = scratch.wide_outs.data() + i * channels;
-        scratch.narrow_outs[i] = static_cast<std::uint16_t*>(p.out) + token * channels;
-      } else if (inside) {
-        scratch.rows[i] = static_cast<const float*>(p.qkv) + token * 3 * channels;
-        scratch.outs[i] = static_cast<float*>(p.out) + token * channels;
-      }
-      scratch.regions[i] = 2 * (last_row && inner_row >= w - p.shift) +
-                           1 * (last_column && inner_column >= w - p.shift);
-    }
-    return last_row || last_column;
-  }
-
-  LIC_FAST_TARGET LIC_FAST_INLINE static void widen(const std::uint16_t* from, std::size_t count,
-                                                    float* to) {
-    for (std::size_t e = 0; e < count; ++e) {
-      const std::uint32_t bits = static_cast<std::uint32_t>(from[e]) << 16;
-      std::memcpy(to + e, &bits, sizeof(bits));
-    }
-  }
-
-  /// Writes a window's results as bfloat16, rounded to the nearest, ties to even.
-  LIC_FAST_TARGET static void narrow(const Scratch& scratch, std::size_t channels) {
-    for (std::size_t i = 0; i < scratch.outs.size(); ++i) {
-      const float* const from = scratch.outs[i];
-      if (from == nullptr) continue;
-      std::uint16_t* const to = scratch.narrow_outs[i];
-      for (std::size_t e = 0; e < channels; ++e) {
-        std::uint32_t bits = 0;
-        std::memcpy(&bits, from + e, sizeof(bits));
-        const std::uint32_t rounded = bits + 0x7FFF + ((bits >> 16) & 1);
-        const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
-        to[e] = static_cast<std::uint16_t>((nan ? bits | 0x400000 : rounded) >> 16);
+    const T* const qkv = static_cast<const T*>(p.qkv);
+    T* const out = static_cast<T*>(p.out);
+    std::size_t i = 0;
+    for (std::size_t inner_row = 0; inner_row < w; ++inner_row) {
+      std::size_t y = band * w + inner_row + p.shift;
+      if (y >= rows * w) y -= rows * w;
+      for (std::size_t inner_column = 0; inner_column < w; ++inner_column, ++i) {
+        std::size_t x = column * w + inner_column + p.shift;
+        if (x >= columns * w) x -= columns * w;
+        const std::size_t token = (image * p.height + y) * p.width + x;
+        const bool inside = y < p.height && x < p.width;
+        scratch.rows[i] = inside ? qkv + token * 3 * channels : nullptr;
+        scratch.outs[i] = inside ? out + token * channels : nullptr;
+        scratch.regions[i] = 2u * (last_row && inner_row >= w - p.shift) +
+                             1u * (last_column && inner_column >= w - p.shift);
       }
     }
+    if (!last_row && !last_column) return false;
+    for (std::size_t region = 0; region < 4; ++region) {
+      for (i = 0; i < shared.tokens; ++i) {
+        scratch.masks[region * shared.padded_tokens + i] =
+            scratch.regions[i] == region ? 0.0f : shared.mask;
+      }
+    }
+    return true;
   }
 
-  /// Copies a head's keys, transposed, and values to where vectors can take them.
+  /// Eight of a token's numbers, and one.
+  template <class T>
+  LIC_FAST_TARGET LIC_FAST_INLINE static Eight eight_of(const Shared& shared, const void* row,
+                                                        std::size_t e) {
+    return row == nullptr ? Eight::load(shared.padding + e)
+                          : Eight::load(static_cast<const T*>(row) + e);
+  }
+  template <class T>
+  LIC_FAST_TARGET LIC_FAST_INLINE static float one_of(const Shared& shared, const void* row,
+                                                      std::size_t e) {
+    return row == nullptr ? shared.padding[e] : cpu::wide(static_cast<const T*>(row)[e]);
+  }
+
+  /// A head's queries, transposed, keys and values as floats side by side.
+  template <class T>
   LIC_FAST_TARGET static void gather(const Shared& shared, Scratch& scratch, std::size_t head) {
     const Problem& p = shared.problem;
-    const std::size_t size = p.head_size, channels = p.heads * size;
-    float* keys = scratch.keys.data();
-    float* values = scratch.values.data();
+    const std::size_t size = p.head_size, channels = p.heads * size, padded = shared.padded_tokens;
+    const std::size_t whole = size / kEight * kEight, begin = head * size;
     for (std::size_t j = 0; j < shared.tokens; ++j) {
-      const float* key = scratch.rows[j] + channels + head * size;
-      const float* value = key + channels;
-      for (std::size_t e = 0; e < size; ++e) keys[e * shared.padded_tokens + j] = key[e];
-      for (std::size_t e = 0; e < size; ++e) values[j * scratch.padded_size + e] = value[e];
+      const void* const row = scratch.rows[j];
+      float* const key = scratch.keys.data() + j * size;
+      float* const value = scratch.values.data() + j * size;
+      for (std::size_t e = 0; e < whole; e += kEight) {
+        eight_of<T>(shared, row, channels + begin + e).store(key + e);
+        eight_of<T>(shared, row, 2 * channels + begin + e).store(value + e);
+      }
+      for (std::size_t e = whole; e < size; ++e) {
+        key[e] = one_of<T>(shared, row, channels + begin + e);
+        value[e] = one_of<T>(shared, row, 2 * channels + begin + e);
+        scratch.queries[e * padded + j] = one_of<T>(shared, row, begin + e);
+      }
     }
-  }
-
-  LIC_FAST_TARGET static void attend(const Shared& shared, Scratch& scratch, std::size_t head,
-                                     std::size_t first, std::size_t count, bool masked) {
-    float sums[kQueries];
-    // The last queries again where fewer than kQueries are left: their results are not stored.
-    std::size_t query[kQueries];
-    for (std::size_t i = 0; i < kQueries; ++i) query[i] = first + std::min(i, count - 1);
-    logits(shared, scratch, head, query);
-    for (std::size_t i = 0; i < kQueries; ++i) {
-      sums[i] = exponentials(shared, scratch, i, query[i], masked);
-    }
-    for (std::size_t e = 0; e < shared.problem.head_size; e += Vector::kWidth) {
-      average(shared, scratch, head, query, count, sums, e);
-    }
-  }
-
-  /// Products of queries and keys, scaled, with the bias.
-  LIC_FAST_TARGET static void logits(const Shared& shared, Scratch& scratch, std::size_t head,
-                                     const std::size_t* query) {
-    const Problem& p = shared.problem;
-    const std::size_t padded = shared.padded_tokens;
-    const float* q[kQueries];
-    for (std::size_t i = 0; i < kQueries; ++i) q[i] = scratch.rows[query[i]] + head * p.head_size;
-    for (std::size_t j = 0; j < padded; j += Vector::kWidth) {
-      Vector sum[kQueries];
-      for (std::size_t i = 0; i < kQueries; ++i) sum[i] = Vector::zero();
-      for (std::size_t e = 0; e < p.head_size; ++e) {
-        const Vector key = Vector::load(scratch.keys.data() + e * padded + j);
-        for (std::size_t i = 0; i < kQueries; ++i) {
-          sum[i] = fused(Vector::all(q[i][e]), key, sum[i]);
+    for (std::size_t first = 0; first < shared.tokens; first += kEight) {
+      for (std::size_t e = 0; e < whole; e += kEight) {
+        Eight tile[kEight];
+        for (std::size_t i = 0; i < kEight; ++i) {
+          // Behind the last token its query again: nobody reads what becomes of it.
+          const std::size_t j = std::min(first + i, shared.tokens - 1);
+          tile[i] = eight_of<T>(shared, scratch.rows[j], begin + e);
+        }
+        transpose(tile);
+        for (std::size_t i = 0; i < kEight; ++i) {
+          tile[i].store(scratch.queries.data() + (e + i) * padded + first);
         }
       }
-      for (std::size_t i = 0; i < kQueries; ++i) {
-        const float* bias = shared.bias.data() + (head * shared.tokens + query[i]) * padded + j;
-        fused(sum[i], Vector::all(p.scale), Vector::load(bias))
-            .store(scratch.weights.data() + i * padded + j);
-      }
     }
   }
 
-  /// Turns row i of the weights from logits to exponentials; returns their sum.
-  LIC_FAST_TARGET static float exponentials(const Shared& shared, Scratch& scratch, std::size_t i,
-                                            std::size_t query, bool masked) {
-    const std::size_t padded = shared.padded_tokens;
-    float* row = scratch.weights.data() + i * padded;
-    if (masked) {
-      const std::int32_t own = scratch.regions[query];
-      for (std::size_t j = 0; j < shared.tokens; ++j) {
-        if (scratch.regions[j] != own) row[j] += shared.problem.mask_value;
-      }
+  /// Logits, in units of ln 2, of a vector of queries with all keys; returns the largest.
+  LIC_FAST_TARGET static Vector weigh(const Shared& shared, Scratch& scratch, std::size_t head,
+                                      std::size_t first, bool masked) {
+    Vector largest = Vector::all(-std::numeric_limits<float>::infinity());
+    std::size_t j = 0;
+    for (; j + kEight <= shared.tokens; j += kEight) {
+      logits<kEight>(shared, scratch, head, first, j, masked, largest);
     }
-    Vector largest = Vector::load(row);
-    for (std::size_t j = Vector::kWidth; j < padded; j += Vector::kWidth) {
-      largest = maximum(largest, Vector::load(row + j));
-    }
-    const Vector top = Vector::all(highest(largest));
-    Vector sum = Vector::zero();
-    for (std::size_t j = 0; j < padded; j += Vector::kWidth) {
-      const Vector weight = exponential(subtract(Vector::load(row + j), top));
-      sum = add(sum, weight);
-      weight.store(row + j);
-    }
-    return total(sum);
+    for (; j < shared.tokens; ++j) logits<1>(shared, scratch, head, first, j, masked, largest);
+    return largest;
   }
 
-  /// The values' average under the weights: elements e and on of a head.
+  template <std::size_t kKeys>
+  LIC_FAST_TARGET LIC_FAST_INLINE static void logits(const Shared& shared, Scratch& scratch,
+                                                     std::size_t head, std::size_t first,
+                                                     std::size_t j, bool masked, Vector& largest) {
+    const std::size_t size = shared.problem.head_size, padded = shared.padded_tokens;
+    const float* const queries = scratch.queries.data() + first;
+    const float* const keys = scratch.keys.data() + j * size;
+    Vector sums[kKeys];
+    for (Vector& sum : sums) sum = Vector::zero();
+    for (std::size_t e = 0; e < size; ++e) {
+      const Vector query = Vector::load(queries + e * padded);
+      for (std::size_t k = 0; k < kKeys; ++k) {
+        sums[k] = fused(Vector::all(keys[k * size + e]), query, sums[k]);
+      }
+    }
+    const Vector scale = Vector::all(shared.scale);
+    for (std::size_t k = 0; k < kKeys; ++k) {
+      const float* const bias =
+          shared.bias.data() + (head * shared.tokens + j + k) * padded + first;
+      Vector logit = fused(sums[k], scale, Vector::load(bias));
+      if (masked) {
+        const float* const mask = scratch.masks.data() + scratch.regions[j + k] * padded + first;
+        logit = add(logit, Vector::load(mask));
+      }
+      logit.store(scratch.weights.data() + (j + k) * Vector::kWidth);
+      largest = maximum(largest, logit);
+    }
+  }
+
+  /// The values' averages under the exponentials, for a vector of queries.
+  template <class T>
   LIC_FAST_TARGET static void average(const Shared& shared, Scratch& scratch, std::size_t head,
-                                      const std::size_t* query, std::size_t count,
-                                      const float* sums, std::size_t e) {
-    const Problem& p = shared.problem;
-    const std::size_t padded = shared.padded_tokens;
-    const float* weights = scratch.weights.data();
-    Vector sum[kQueries];
-    for (std::size_t i = 0; i < kQueries; ++i) sum[i] = Vector::zero();
+                                      std::size_t first, Vector largest) {
+    Vector sum = Vector::zero();
     for (std::size_t j = 0; j < shared.tokens; ++j) {
-      const Vector value = Vector::load(scratch.values.data() + j * scratch.padded_size + e);
-      for (std::size_t i = 0; i < kQueries; ++i) {
-        sum[i] = fused(Vector::all(weights[i * padded + j]), value, sum[i]);
-      }
+      float* const weight = scratch.weights.data() + j * Vector::kWidth;
+      const Vector power = power_of_two(subtract(Vector::load(weight), largest));
+      sum = add(sum, power);
+      power.store(weight);
     }
-    const std::size_t size = std::min(Vector::kWidth, p.head_size - e);
-    for (std::size_t i = 0; i < count; ++i) {
-      float* out = scratch.outs[query[i]];
-      if (out == nullptr) continue;
-      multiply(sum[i], Vector::all(1 / sums[i])).store(scratch.result.data());
-      std::memcpy(out + head * p.head_size + e, scratch.result.data(), size * sizeof(float));
+    const Vector inverse = divide(Vector::all(1.0f), sum);
+    const std::size_t size = shared.problem.head_size;
+    std::size_t e = 0;
+    for (; e + kEight <= size; e += kEight) {
+      averages<T, kEight>(shared, scratch, head, first, e, inverse);
     }
+    for (; e < size; ++e) averages<T, 1>(shared, scratch, head, first, e, inverse);
   }
 
-  /// exp(x) for x <= 0, and 0 below -87, where float32 has no normal numbers left: 2^n exp(r) with
-  /// n the nearest integer of x / ln 2, and r in [-ln 2 / 2, ln 2 / 2] by its Taylor polynomial of
-  /// degree 6, which is off by 1.2e-7 at most.
-  LIC_FAST_TARGET LIC_FAST_INLINE static Vector exponential(Vector x) {
-    const Vector kept = x;
-    x = maximum(Vector::all(-87.0f), x);  // in this order a NaN stays one
-    const Vector n = nearest(multiply(x, Vector::all(1.44269504f)));
-    // ln 2 in two parts, the first with few bits, so that n times it is exact.
-    Vector r = fused(n, Vector::all(-0.693359375f), x);
-    r = fused(n, Vector::all(2.12194440e-4f), r);
-    Vector sum = Vector::all(1.0f / 720);
-    sum = fused(sum, r, Vector::all(1.0f / 120));
-    sum = fused(sum, r, Vector::all(1.0f / 24));
-    sum = fused(sum, r, Vector::all(1.0f / 6));
-    sum = fused(sum, r, Vector::all(0.5f));
-    sum = fused(sum, r, Vector::all(1.0f));
-    sum = fused(sum, r, Vector::all(1.0f));
-    return zero_below(scaled(sum, n), kept, Vector::all(-87.0f));
+  /// Elements e to e + kElements - 1 of a head.
+  template <class T, std::size_t kElements>
+  LIC_FAST_TARGET LIC_FAST_INLINE static void averages(const Shared& shared, Scratch& scratch,
+                                                       std::size_t head, std::size_t first,
+                                                       std::size_t e, Vector inverse) {
+    const std::size_t size = shared.problem.head_size;
+    const float* const values = scratch.values.data() + e;
+    Vector sums[kElements];
+    for (Vector& sum : sums) sum = Vector::zero();
+    for (std::size_t j = 0; j < shared.tokens; ++j) {
+      const Vector weight = Vector::load(scratch.weights.data() + j * Vector::kWidth);
+      for (std::size_t i = 0; i < kElements; ++i) {
+        sums[i] = fused(Vector::all(values[j * size + i]), weight, sums[i]);
+      }
+    }
+    float results[kElements][Vector::kWidth < kEight ? kEight : Vector::kWidth] = {};
+    for (std::size_t i = 0; i < kElements; ++i) multiply(sums[i], inverse).store(results[i]);
+    const std::size_t count = std::min(Vector::kWidth, shared.tokens - first);
+    const std::size_t begin = head * size + e;
+    for (std::size_t q = 0; q < count; q += kEight) {
+      const std::size_t some = std::min(kEight, count - q);
+      if constexpr (kElements == kEight) {
+        Eight tile[kEight];
+        for (std::size_t i = 0; i < kEight; ++i) tile[i] = Eight::load(results[i] + q);
+        transpose(tile);
+        for (std::size_t i = 0; i < some; ++i) {
+          T* const out = static_cast<T*>(scratch.outs[first + q + i]);
+          if (out != nullptr) tile[i].store(out + begin);
+        }
+      } else {
+        for (std::size_t i = 0; i < some; ++i) {
+          T* const out = static_cast<T*>(scratch.outs[first + q + i]);
+          if (out != nullptr) out[begin] = cpu::narrow<T>(results[0][q + i]);
+        }
+      }
+    }
   }
 };

@@ -8,20 +8,26 @@ namespace lic_fast::attention {
 namespace {
 
 Shared share(const Problem& problem) {
+  constexpr float kPerLn2 = 1.44269504f;
   const std::size_t w = problem.window, tokens = w * w;
   const std::size_t padded = (tokens + Shared::kPad - 1) / Shared::kPad * Shared::kPad;
-  Shared shared{problem, tokens, padded, {}, {}};
-  shared.bias.assign(problem.heads * tokens * padded, -std::numeric_limits<float>::infinity());
+  Shared shared{problem, tokens, padded, {}, {}, {}, {}, problem.pad_value};
+  shared.scale = problem.scale * kPerLn2;
+  shared.mask = problem.mask_value * kPerLn2;
+  shared.bias.assign(problem.heads * tokens * padded, 0.0f);
   for (std::size_t head = 0; head < problem.heads; ++head) {
-    for (std::size_t i = 0; i < tokens; ++i) {
-      for (std::size_t j = 0; j < tokens; ++j) {
+    for (std::size_t j = 0; j < tokens; ++j) {
+      for (std::size_t i = 0; i < tokens; ++i) {
         const std::size_t row = i / w + w - 1 - j / w, column = i % w + w - 1 - j % w;
-        shared.bias[(head * tokens + i) * padded + j] =
-            problem.bias_table[(row * (2 * w - 1) + column) * problem.heads + head];
+        shared.bias[(head * tokens + j) * padded + i] =
+            problem.bias_table[(row * (2 * w - 1) + column) * problem.heads + head] * kPerLn2;
       }
     }
   }
-  if (problem.pad_value == nullptr) shared.no_pad.assign(3 * problem.heads * problem.head_size, 0);
+  if (problem.pad_value == nullptr) {
+    shared.no_pad.assign(3 * problem.heads * problem.head_size, 0);
+    shared.padding = shared.no_pad.data();  // stays, as moves keep a vector's memory
+  }
   return shared;
 }
 

@@ -35,13 +35,15 @@ inline constexpr std::size_t kMaxWindow = 16;
 /// Computes `out`.
 void window_attention(const Problem& problem, cpu::Isa isa, unsigned threads);
 
-/// Of a problem: what all its windows share. Made once for each call.
+/// Of a problem: what all its windows share. Made once for each call. Logits are in units of ln 2.
 struct Shared {
   const Problem& problem;
   std::size_t tokens;         // of a window
   std::size_t padded_tokens;  // to a multiple of kPad
-  std::vector<float> bias;    // (heads, tokens, padded_tokens), -inf in the padding
+  float scale, mask;          // the problem's, in units of ln 2
+  std::vector<float> bias;    // (heads, keys, padded queries), zero in the padding
   std::vector<float> no_pad;  // zeros, where there is no pad_value
+  const float* padding;       // pad_value, or no_pad
 
   static constexpr std::size_t kPad = 16;  // the longest vector
 };

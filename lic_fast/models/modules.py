@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from compressai.layers import GDN as CompressaiGDN
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.prepared import present
+from lic_fast.ops.subpixel import pixels_first, shuffled
 
 __all__ = [
     "GDN",
@@ -35,8 +35,6 @@ __all__ = [
     "conv3x3",
     "deconv",
     "fusible",
-    "pixels_first",
-    "shuffled",
     "subpel_conv3x3",
     "subpixel_conv",
     "watched",
@@ -54,12 +52,13 @@ class Linear(nn.Linear):
 
 
 class LayerNorm(nn.LayerNorm):
-    """:class:`torch.nn.LayerNorm` whose parameters take the type of the input."""
+    """:class:`torch.nn.LayerNorm` of channels by :func:`lic_fast.ops.layer_norm`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
-        weight, bias = (None if p is None else p.to(x.dtype) for p in (self.weight, self.bias))
-        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+        if self.weight is None or self.bias is None:
+            return super().forward(x)
+        return ops.layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class Conv2d(nn.Conv2d):
@@ -212,22 +211,6 @@ def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "
         x, weight, bias, stride=conv.stride, padding=conv.padding, activation=activation
     )
     return shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
-
-
-def pixels_first(parameter: Tensor, r: int) -> Tensor:
-    """Output channels (M, r, r), as ``pixel_shuffle`` reads them, to (r, r, M).
-
-    Then the channels of a pixel lie side by side and are moved as one run.
-    """
-    parts = parameter.unflatten(0, (-1, r, r))
-    return parts.movedim(0, 2).flatten(0, 2).contiguous()
-
-
-def shuffled(x: Tensor, r: int) -> Tensor:
-    """(B, H, W, r * r * C) in the order of :func:`pixels_first` to (B, r * H, r * W, C)."""
-    batch, height, width, channels = x.shape
-    x = x.reshape(batch, height, width, r, r, channels // (r * r))
-    return x.transpose(2, 3).reshape(batch, height * r, width * r, -1)
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:

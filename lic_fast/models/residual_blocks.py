@@ -24,8 +24,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, H, W)."""
-        out = self.conv2(self.conv1(x, "leaky_relu"), "leaky_relu")
-        return added(out, x if self.skip is None else self.skip(x))
+        return added(self.branch(x), x if self.skip is None else self.skip(x))
+
+    def branch(self, x: Tensor) -> Tensor:
+        """The same without the skip."""
+        return self.conv2(self.conv1(x, "leaky_relu"), "leaky_relu")
 
 
 class ResidualBlockWithStride(nn.Module):

@@ -37,12 +37,11 @@ from lic_fast.models.modules import (
     Conv2d,
     LayerNorm,
     Linear,
-    pixels_first,
-    shuffled,
     subpixel_conv,
 )
 from lic_fast.ops.bands import in_bands
 from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.subpixel import pixels_first, shuffled
 
 __all__ = ["SymmetricalTransFormer"]
 

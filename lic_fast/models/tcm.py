@@ -27,6 +27,7 @@ from lic_fast.models.layers import (
     support_channels,
 )
 from lic_fast.models.modules import (
+    Conv2d,
     LayerNorm,
     Linear,
     Sequential,
@@ -41,6 +42,8 @@ from lic_fast.models.residual_blocks import (
     ResidualBlockUpsample,
     ResidualBlockWithStride,
 )
+from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.prepared import present
 
 __all__ = ["TCM"]
 
@@ -315,8 +318,8 @@ class Block(nn.Module):
         self.ln2 = LayerNorm(dim)
         self.mlp = Sequential(Linear(dim, 4 * dim), nn.GELU(), Linear(4 * dim, dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C)."""
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C), written to `out` if there is one, where no gradient is."""
         if self.training:
             x = x + self.drop_path(self.msa(self.ln1(x)))
             return x + self.drop_path(self.mlp(self.ln2(x)))
@@ -324,7 +327,8 @@ class Block(nn.Module):
         first: Any = self.mlp[0]
         second: Any = self.mlp[2]
         if not fusible(Linear, first, second) or not fusible(LayerNorm, self.ln2):
-            return self.mlp(self.ln2(x), residual=x)
+            x = self.mlp(self.ln2(x), residual=x)
+            return x if out is None else out.copy_(x)
         return ops.feed_forward(
             x,
             self.ln2.weight,
@@ -334,6 +338,7 @@ class Block(nn.Module):
             second.weight,
             second.bias,
             eps=self.ln2.eps,
+            out=out,
         )
 
 
@@ -370,10 +375,33 @@ class ConvTransBlock(nn.Module):
         return banded(self, self._whole, x, halo=halo, width=width, align=attention.window_size)
 
     def _whole(self, x: Tensor) -> Tensor:
+        plain = fusible(Conv2d, self.conv1_1) and fusible(ResidualBlock, self.conv_block)
+        if plain and not self.training and fast_on_cpu(x, *self.parameters()):
+            return self._halves(x)
         conv, trans = self.conv1_1(x).chunk(2, 1)
         conv = added(self.conv_block(conv), conv)
         trans = self.trans_block(trans.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return self.conv1_2(torch.cat([conv, trans], 1), residual=x)
+
+    def _halves(self, x: Tensor) -> Tensor:
+        """The same, with each half computed where it is read: nothing is cut nor put together."""
+        split = self.conv1_1
+        halves: Any = ops.prepared(
+            "halves",
+            present(split.weight, split.bias),
+            lambda: [
+                [None if p is None else p.detach().chunk(2)[half].clone() for p in parameters]
+                for half, parameters in enumerate([(split.weight, split.bias)] * 2)
+            ],
+        )
+        conv, trans = (ops.conv2d(x, *parameters) for parameters in halves)
+        both = torch.empty_like(x, memory_format=torch.channels_last).permute(0, 2, 3, 1)
+        conv_out, trans_out = both.chunk(2, 3)
+        # One skip is the residual block's own, the other lies around it.
+        branch, skip = (y.permute(0, 2, 3, 1) for y in (self.conv_block.branch(conv), conv))
+        ops.residual_sum(branch, skip, 2.0, out=conv_out)
+        self.trans_block(trans.permute(0, 2, 3, 1), out=trans_out)
+        return self.conv1_2(both.permute(0, 3, 1, 2), residual=x)
 
 
 class SWAtten(nn.Module):

@@ -11,10 +11,10 @@ from fractions import Fraction
 from math import lcm
 from typing import Any
 
-import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from torch import Tensor, nn
 
+from lic_fast import ops
 from lic_fast.models.bands import BandedSequential, banded
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.layers import (
@@ -189,7 +189,7 @@ class WindowAttentionModule(nn.Module):
         return banded(self, self._whole, x, halo=halo, width=width, align=self.window_size)
 
     def _whole(self, x: Tensor) -> Tensor:
-        return self.conv_a(x) * torch.sigmoid(self.conv_b(x)) + x
+        return ops.gate(self.conv_a(x), self.conv_b(x), x)
 
 
 class ResidualWindowAttention(nn.Module):

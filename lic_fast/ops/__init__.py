@@ -11,10 +11,12 @@ from lic_fast.ops.exact_quantize import exact_quantize
 from lic_fast.ops.exact_sigmoid import exact_sigmoid
 from lic_fast.ops.exact_window_attention import exact_window_attention
 from lic_fast.ops.feed_forward import feed_forward
+from lic_fast.ops.gate import gate
 from lic_fast.ops.gdn import gdn
 from lic_fast.ops.integer_conv2d import integer_conv2d
 from lic_fast.ops.integer_layer import integer_layer
 from lic_fast.ops.integer_network import IntegerNetwork
+from lic_fast.ops.layer_norm import layer_norm
 from lic_fast.ops.linear import linear
 from lic_fast.ops.memory import release_memory, reused_memory
 from lic_fast.ops.prepared import prepared
@@ -26,6 +28,7 @@ from lic_fast.ops.quantize import (
     scale_index,
     to_symbols,
 )
+from lic_fast.ops.residual_sum import residual_sum
 from lic_fast.ops.window_attention import relative_position_index, window_attention
 
 __all__ = [
@@ -45,14 +48,17 @@ __all__ = [
     "exact_sigmoid",
     "exact_window_attention",
     "feed_forward",
+    "gate",
     "gdn",
     "integer_conv2d",
     "integer_layer",
+    "layer_norm",
     "linear",
     "prepared",
     "quantize",
     "relative_position_index",
     "release_memory",
+    "residual_sum",
     "reused_memory",
     "round_ste",
     "scale_index",

@@ -10,8 +10,13 @@ from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.linear import activated
 from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.prepared import prepared, present
+from lic_fast.ops.subpixel import is_subpixel, shuffled, subpixel_weight
 
 __all__ = ["conv2d", "conv_transpose2d", "reference"]
+
+# Output channels up to which oneDNN's transposed convolution leaves most of a vector empty, and the
+# convolution of subpixel_weight is faster, zeros among its taps or not.
+_FEW = 4
 
 
 def conv2d(
@@ -95,6 +100,8 @@ def conv_transpose2d(
         (B, M, H', W'), of the type of `x`.
     """
     if fast_on_cpu(x, weight, bias):
+        if weight.shape[1] <= _FEW and _subpixel(weight, stride, padding, output_padding):
+            return _to_few_channels(x, weight, bias, stride[0], padding[0])
         convolve = prepared(
             ("conv_transpose2d", x.dtype, stride, padding, output_padding),
             present(weight, bias),
@@ -111,3 +118,24 @@ def conv_transpose2d(
         padding=padding,
         output_padding=output_padding,
     )
+
+
+def _subpixel(weight: Tensor, stride: Pair, padding: Pair, output_padding: Pair) -> bool:
+    forms = set(zip(weight.shape[2:], stride, padding, output_padding, strict=True))
+    return len(forms) == 1 and is_subpixel(*forms.pop())
+
+
+def _to_few_channels(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int
+) -> Tensor:
+    """The transposed convolution as a convolution to all pixels of a step at once."""
+
+    def build() -> onednn.Convolution:
+        wide, halo = subpixel_weight(weight.detach(), stride, padding)
+        repeated = None if bias is None else bias.detach().repeat(stride * stride)
+        form = ((1, 1), (halo, halo), 1, x.dtype, x.shape)
+        return onednn.Convolution(wide, repeated, *form)
+
+    key = ("subpixel_transpose2d", x.dtype, stride, padding)
+    convolve = prepared(key, present(weight, bias), build)
+    return shuffled(convolve(x).permute(0, 2, 3, 1), stride).permute(0, 3, 1, 2)

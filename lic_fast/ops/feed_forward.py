@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.launch import launchable
+from lic_fast.ops.layer_norm import layer_norm
 from lic_fast.ops.linear import packed_linear
 from lic_fast.ops.recompute import register_gradient
 from lic_fast.ops.tokens import chunks
@@ -39,6 +40,7 @@ def feed_forward(
     bias2: Tensor,
     *,
     eps: float = 1e-5,
+    out: Tensor | None = None,
 ) -> Tensor:
     """LayerNorm, linear, GELU, linear, and the sum with the input.
 
@@ -54,9 +56,11 @@ def feed_forward(
         weight2: (C, F).
         bias2: (C,).
         eps: Added to the variance in the norm.
+        out: Where the result is to be written, as in some channels of a larger map; of the shape
+            and type of x. Not where a gradient is asked for.
 
     Returns:
-        (..., C), contiguous, of the type of x.
+        (..., C), of the type of x: `out`, or contiguous.
 
     Raises:
         ValueError: The widths do not fit each other.
@@ -65,7 +69,9 @@ def feed_forward(
     parameters = (norm_weight, norm_bias, weight1, bias1, weight2, bias2)
     _check(x, *parameters)
     if fast_on_cpu(x, *parameters):
-        return _in_chunks(x, *parameters, eps)
+        return _in_chunks(x, *parameters, eps, out)
+    if out is not None:
+        return out.copy_(feed_forward(x, *parameters, eps=eps))
     arguments: Any = (x, *(parameter.to(x.dtype) for parameter in parameters), eps)
     if launchable(*arguments[:-1]):
         return torch.ops.lic_fast.feed_forward(*arguments)
@@ -124,15 +130,15 @@ def _in_chunks(
     weight2: Tensor,
     bias2: Tensor,
     eps: float,
+    out: Tensor | None,
 ) -> Tensor:
     x = x.contiguous()
-    out = torch.empty_like(x)
+    out = torch.empty_like(x) if out is None else out
     channels = x.shape[-1]
-    norm_weight, norm_bias = norm_weight.to(x.dtype), norm_bias.to(x.dtype)
     widen = packed_linear(weight1, bias1, x.dtype)
     narrow = packed_linear(weight2, bias2, x.dtype)
     for part, into in chunks(x.view(-1, channels), out.view(-1, channels), weight1.shape[0]):
-        normed = F.layer_norm(part, (channels,), norm_weight, norm_bias, eps)
+        normed = layer_norm(part, norm_weight, norm_bias, eps)
         into.copy_(narrow(widen(normed, "gelu"), residual=part))
     return out
 

@@ -13,8 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lic_fast import _C
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.linear import packed_linear
+from lic_fast.ops.rows import array
 from lic_fast.ops.tokens import as_tokens, chunks
 
 __all__ = ["gdn", "reference"]
@@ -56,8 +58,9 @@ def _in_chunks(x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool, overwrite:
     x = x.contiguous(memory_format=torch.channels_last)
     out = x if overwrite else torch.empty_like(x)
     mix = packed_linear(gamma, beta, x.dtype)
+    threads = torch.get_num_threads()
     for part, into in chunks(as_tokens(x), as_tokens(out), x.shape[1]):
-        norm = mix(part * part)
-        norm = norm.sqrt_() if inverse else norm.rsqrt_()
-        torch.mul(part, norm, out=into)
+        squares = torch.empty_like(part)
+        _C.square(array(part), array(squares), threads)
+        _C.root_scaled(array(part), array(mix(squares)), array(into), inverse, threads)
     return out

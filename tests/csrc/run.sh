@@ -32,9 +32,10 @@ compile $memory -pthread tests/csrc/test_transformer.cpp csrc/integer/transforme
 "$build/test_transformer"
 "$build/test_integer"
 
-compile $memory -pthread tests/csrc/test_transformer.cpp csrc/integer/transformer.cpp \
-  csrc/integer/{kernels,scalar,avx2,avx512,avx512vnni}.cpp -o "$build/test_transformer"
-"$build/test_transformer"
+compile $memory -pthread tests/csrc/test_maps.cpp \
+  csrc/attention/{window_attention,scalar,avx2,avx512}.cpp \
+  csrc/channels/{channels,scalar,avx2,avx512}.cpp -o "$build/test_maps"
+"$build/test_maps"
 
 compile -fsanitize=thread -pthread tests/csrc/test_threads.cpp "${kernels[@]}" \
   -o "$build/test_threads"

@@ -7,13 +7,14 @@ import weakref
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lic_fast import backend, ops
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.gdn import reference as gdn_reference
 from lic_fast.ops.linear import activated
+from lic_fast.ops.subpixel import is_subpixel, shuffled, subpixel_weight
 
 ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
 # Relative to the largest result: a hundred roundings of a sum of some hundred terms; in bfloat16,
@@ -98,19 +99,45 @@ def test_conv2d(
 @pytest.mark.parametrize("name", ["auto", "reference"])
 @every_dtype
 @pytest.mark.parametrize(("kernel", "stride"), [(5, 2), (3, 1), (3, 2)])
+@pytest.mark.parametrize("outputs", [3, 4, 6])
+@pytest.mark.parametrize("biased", [True, False])
 @torch.no_grad()
-def test_conv_transpose2d(name, dtype, kernel, stride):
+def test_conv_transpose2d(name, dtype, kernel, stride, outputs, biased):
     torch.manual_seed(0)
-    x, weight, bias = random(2, 7, 6, 5).to(dtype), random(7, 4, kernel, kernel) / 8, random(4)
+    x = random(2, 7, 6, 5).to(dtype)
+    weight, bias = random(7, outputs, kernel, kernel) / 8, random(outputs) * biased
     form = {
         "stride": (stride,) * 2,
         "padding": (kernel // 2,) * 2,
         "output_padding": (stride - 1,) * 2,
     }
     with backend(name):
-        out = ops.conv_transpose2d(x, weight, bias, **form)
+        out = ops.conv_transpose2d(x, weight, bias if biased else None, **form)
     expected = F.conv_transpose2d(x.double(), weight.double(), bias.double(), **form)
     check(out, expected, dtype)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kernel=st.integers(1, 7),
+    stride=st.integers(2, 4),
+    padding=st.integers(0, 3),
+    sides=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+)
+def test_a_transposed_convolution_is_a_subpixel_one(kernel, stride, padding, sides):
+    output_padding = stride + 2 * padding - kernel
+    # As torch asks.
+    assume(0 <= output_padding < stride)
+    assert is_subpixel(kernel, stride, padding, output_padding)
+    assert not is_subpixel(kernel + 1, stride, padding, output_padding)
+    # Small integers, whose sums are exact.
+    x = torch.randint(-9, 10, (2, 3, *sides)).double()
+    weight = torch.randint(-9, 10, (3, 2, kernel, kernel)).double()
+    wide, halo = subpixel_weight(weight, stride, padding)
+    y = F.conv2d(x, wide, padding=halo).permute(0, 2, 3, 1)
+    form = {"stride": stride, "padding": padding, "output_padding": output_padding}
+    expected = F.conv_transpose2d(x, weight, **form)
+    assert torch.equal(shuffled(y, stride).permute(0, 3, 1, 2), expected)
 
 
 @every_dtype

@@ -1,0 +1,111 @@
+// What stands between the matrix products of the transforms, window attention included: on every
+// instruction set the scalar build's results, which tests/ops holds to the definitions, but for
+// rounding, for windows, heads and channels that are no whole vectors. Every array is of just its
+// size. Run under AddressSanitizer and UndefinedBehaviorSanitizer.
+
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "attention/window_attention.hpp"
+#include "channels/channels.hpp"
+#include "check.hpp"
+#include "cpu/bfloat16.hpp"
+#include "cpu/isa.hpp"
+
+namespace {
+
+namespace attention = lic_fast::attention;
+namespace channels = lic_fast::channels;
+namespace cpu = lic_fast::cpu;
+
+std::size_t below(std::mt19937& random, std::size_t limit) { return random() % limit; }
+
+template <class T>
+std::vector<T> numbers(std::mt19937& random, std::size_t count) {
+  std::uniform_real_distribution<float> values(-2.0f, 2.0f);
+  std::vector<T> all(count);
+  for (T& x : all) x = cpu::narrow<T>(values(random));
+  return all;
+}
+
+/// Calls compute(isa, out) on every instruction set, and compares what it writes.
+template <class T, class Compute>
+void check_alike(std::size_t count, const Compute& compute) {
+  const float tolerance = sizeof(T) == 2 ? 0.0625f : 1e-4f;
+  std::vector<T> expected(count, cpu::narrow<T>(NAN));
+  compute(cpu::Isa::kScalar, expected.data());
+  for (const cpu::Isa isa : cpu::supported()) {
+    std::vector<T> found(count, cpu::narrow<T>(NAN));
+    compute(isa, found.data());
+    for (std::size_t i = 0; i < count; ++i) {
+      // Written so that a NaN is not alike.
+      const float x = cpu::wide(found[i]), y = cpu::wide(expected[i]);
+      CHECK(std::fabs(x - y) <= tolerance * (1 + std::fabs(y)));
+    }
+  }
+}
+
+template <class T>
+void check_attention(std::mt19937& random) {
+  const std::size_t window = 1 + below(random, 9), heads = 1 + below(random, 3);
+  const std::size_t size = 1 + below(random, 40), width = heads * size;
+  const std::size_t batch = 1 + below(random, 2);
+  const std::size_t rows = 1 + below(random, 20), columns = 1 + below(random, 20);
+  const std::size_t tokens = batch * rows * columns, shift = below(random, window);
+  const auto qkv = numbers<T>(random, tokens * 3 * width);
+  const auto pad = numbers<float>(random, 3 * width);
+  const auto table = numbers<float>(random, (2 * window - 1) * (2 * window - 1) * heads);
+  const bool padded = below(random, 2) == 1;
+  check_alike<T>(tokens * width, [&](cpu::Isa isa, T* out) {
+    const attention::Problem problem{
+        batch,        rows, columns, heads,          size,       window,
+        shift,        0.3f, -100.0f, sizeof(T) == 2, qkv.data(), padded ? pad.data() : nullptr,
+        table.data(), out};
+    attention::window_attention(problem, isa, 2);
+  });
+}
+
+template <class T>
+void check_channels(std::mt19937& random) {
+  const std::size_t rows = 1 + below(random, 50), width = 1 + below(random, 100);
+  const std::size_t stride = width + below(random, 20), count = (rows - 1) * stride + width;
+  const auto x = numbers<T>(random, count), z = numbers<T>(random, count);
+  auto y = numbers<T>(random, count);
+  for (T& positive : y) positive = cpu::narrow<T>(std::fabs(cpu::wide(positive)) + 0.5f);
+  const auto weight = numbers<float>(random, width), bias = numbers<float>(random, width);
+  using channels::Operation;
+  for (const Operation operation :
+       {Operation::kLayerNorm, Operation::kSquare, Operation::kRootTimes, Operation::kRootDivides,
+        Operation::kSum, Operation::kGate}) {
+    check_alike<T>(rows * width, [&](cpu::Isa isa, T* out) {
+      channels::compute({operation,
+                         sizeof(T) == 2,
+                         rows,
+                         width,
+                         {x.data(), stride},
+                         {y.data(), stride},
+                         {z.data(), stride},
+                         out,
+                         width,
+                         weight.data(),
+                         bias.data(),
+                         0.5f},
+                        isa, 2);
+    });
+  }
+}
+
+}  // namespace
+
+int main() {
+  std::mt19937 random(1);
+  for (int i = 0; i < 40; ++i) {
+    check_attention<float>(random);
+    check_attention<std::uint16_t>(random);
+    check_channels<float>(random);
+    check_channels<std::uint16_t>(random);
+  }
+  return 0;
+}
