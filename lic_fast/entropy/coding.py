@@ -8,7 +8,7 @@ decoder run the same slices.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
@@ -38,11 +38,12 @@ Message = Sequence[tuple[np.ndarray, np.ndarray]]
 class StreamReader(Protocol):
     """A stream that is being decoded, step by step."""
 
-    def decode(self, indexes: np.ndarray) -> np.ndarray:
-        """The symbols of the next step, int32, one for each index.
+    def decode(self, indexes: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+        """The symbols of the next step, one for each index: `out`, int16, or new, int32.
 
         Raises:
             StreamError: The stream is cut or otherwise impossible.
+            OverflowError: A symbol does not fit `out`. Then nothing has been read.
         """
 
     def finish(self) -> None:
@@ -58,10 +59,21 @@ class _CompressaiReader:
         self._decoder = ans.RansDecoder()
         self._decoder.set_stream(string)
         self._tables = tables
+        self._kept: np.ndarray | None = None
         self.finish = self._decoder.finish
 
-    def decode(self, indexes: np.ndarray) -> np.ndarray:
-        return self._decoder.decode_stream(indexes, self._tables)
+    def decode(self, indexes: np.ndarray, *, out: np.ndarray | None = None) -> np.ndarray:
+        symbols = (
+            self._decoder.decode_stream(indexes, self._tables) if self._kept is None else self._kept
+        )
+        self._kept = None
+        if out is None:
+            return symbols
+        if np.abs(symbols, dtype=np.int64).max(initial=0) > np.iinfo(out.dtype).max:
+            self._kept = symbols  # the decoder is behind them
+            raise OverflowError("a symbol does not fit")
+        out[...] = symbols
+        return out
 
 
 def open_stream(string: bytes, tables: CdfTables, layout: StreamLayout) -> StreamReader:
@@ -74,7 +86,7 @@ def open_stream(string: bytes, tables: CdfTables, layout: StreamLayout) -> Strea
         return _CompressaiReader(string, tables)
     decoder = rans.Decoder(tables)
     decoder.start(string)
-    return decoder
+    return cast(StreamReader, decoder)  # its overloads say which `out` gives which type
 
 
 def encode_messages(

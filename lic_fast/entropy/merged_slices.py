@@ -14,7 +14,8 @@ A step is 2 + 4 + 2 + 4 convolutions for networks of five layers, whatever k is,
 where the definition takes 15 k. The hyperprior's share of all steps is not
 computed ahead: that would save no arithmetic, only depth, and on a CPU the
 accumulators of all slices, 50 MB for STF at 768 x 512, cost more to move than
-the depth costs to wait for.
+the depth costs to wait for. On a GPU, where depth is what costs,
+:mod:`lic_fast.entropy.hoisted_slices` does it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from lic_fast.ops.prepared import prepared
 if TYPE_CHECKING:
     from lic_fast.entropy.slices import SliceNetworks
 
-__all__ = ["MergedStep", "may_merge", "merged_step"]
+__all__ = ["MergedStep", "alike", "convolutions", "may_merge", "merged_step"]
 
 _Layers = list[nn.Conv2d]
 
@@ -45,7 +46,12 @@ def may_merge(networks: SliceNetworks, latents: Tensor) -> bool:
     every = [*networks.mean, *networks.scale, *networks.lrp]
     if not fast_on_cpu(latents, *(p for network in every for p in network.parameters())):
         return False
-    depths = {_depth(network) for network in every}
+    return alike(every)
+
+
+def alike(networks: Sequence[nn.Module]) -> bool:
+    """Whether they are slice networks that nobody watches, of one depth."""
+    depths = {_depth(network) for network in networks}
     return len(depths) == 1 and None not in depths
 
 
@@ -71,7 +77,7 @@ def _form(layer: nn.Conv2d) -> tuple[object, ...]:
 def merged_step(networks: SliceNetworks, step: range, latents: Tensor) -> MergedStep:
     """The step's networks, merged once for as long as their weights stay."""
     mean, scale, lrp = (
-        [_convolutions(kind[i]) for i in step]
+        [convolutions(kind[i]) for i in step]
         for kind in (networks.mean, networks.scale, networks.lrp)
     )
     weights = [
@@ -86,7 +92,8 @@ def merged_step(networks: SliceNetworks, step: range, latents: Tensor) -> Merged
     )
 
 
-def _convolutions(network: Any) -> _Layers:
+def convolutions(network: Any) -> _Layers:
+    """Of a slice network, in order."""
     return list(network)[::2]
 
 

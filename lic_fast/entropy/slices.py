@@ -21,11 +21,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from lic_fast.entropy.hoisted_slices import hoisted_slices
 from lic_fast.entropy.integer.slices import (
     AttendedSupport,
     PlainSupport,
@@ -36,10 +37,20 @@ from lic_fast.entropy.merged_slices import may_merge, merged_step
 from lic_fast.ops import add_residual
 from lic_fast.ops.exact_add_residual import exact_add_residual
 
-__all__ = ["Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
+__all__ = ["OverlappingQuantizer", "Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
 
 Quantizer = Callable[[slice, Tensor, Tensor], Tensor]
 """(channels of y, mean, scale) to symbols + mean: rounds in an encoder, reads in a decoder."""
+
+
+@runtime_checkable
+class OverlappingQuantizer(Protocol):
+    """A :data:`Quantizer` that has to wait, and lets the device compute in the meantime."""
+
+    def overlapped(
+        self, channels: slice, mean: Tensor, scale: Tensor, meanwhile: Callable[[], None]
+    ) -> Tensor:
+        """As the quantizer; calls `meanwhile` once, before it waits."""
 
 
 _Networks = Sequence[nn.Module] | nn.ModuleList
@@ -138,10 +149,20 @@ def run_slices(
         seen: list[tuple[Tensor, Tensor]] = []
 
         def quantize_step(
-            mean: Tensor, scale: Tensor, first: int = first, seen: list[Any] = seen
+            mean: Tensor,
+            scale: Tensor,
+            meanwhile: Callable[[], None] | None = None,
+            first: int = first,
+            seen: list[Any] = seen,
         ) -> Tensor:
             seen.append((mean, scale))
-            return quantize(slice(first, first + mean.shape[1]), mean, scale)
+            channels = slice(first, first + mean.shape[1])
+            if meanwhile is None:
+                return quantize(channels, mean, scale)
+            if isinstance(quantize, OverlappingQuantizer):
+                return quantize.overlapped(channels, mean, scale, meanwhile)
+            meanwhile()
+            return quantize(channels, mean, scale)
 
         decoded = run_step(step, networks.support(y_hat), quantize_step)
         y_hat.extend(decoded.chunk(len(step), 1))
@@ -150,7 +171,7 @@ def run_slices(
     return SliceLatents(done)
 
 
-_Step = Callable[[range, list[Tensor], Callable[[Tensor, Tensor], Tensor]], Tensor]
+_Step = Callable[[range, list[Tensor], Callable[..., Tensor]], Tensor]
 """(slices, support, quantize) to the decoded slices."""
 
 
@@ -163,6 +184,8 @@ def _step_of(networks: SliceNetworks, latent_means: Tensor, latent_scales: Tenso
         else:
             kept = AttendedSupport(integer, networks, latent_means, latent_scales)
         return lambda step, support, quantize: integer.run_step(step, kept, quantize)
+    if (hoisted := hoisted_slices(networks, latent_means)) is not None:
+        return hoisted.run(networks, latent_means, latent_scales)
     run = _merged_step if may_merge(networks, latent_means) else _plain_step
     return partial(run, networks, latent_means, latent_scales)
 

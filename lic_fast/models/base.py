@@ -22,7 +22,7 @@ from lic_fast.entropy.coding import (
     hyperlatent_message,
     open_stream,
 )
-from lic_fast.errors import ChecksumError, LatentError
+from lic_fast.models import on_device
 from lic_fast.models.fingerprint import fingerprint
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
@@ -49,6 +49,8 @@ class SliceCompressionModel(CompressionModel):
         portable: Whether streams decode on any machine. If not, the entropy path
             computes in floating point, whose rounding differs between machines;
             :func:`lic_fast.make_portable` turns such a model into a portable one.
+        cuda_graphs: Whether what a GPU does for a size is recorded when the size comes again,
+            and played back from then on; see :mod:`lic_fast.models.graphs`.
         z_downsampling: Pixels per element of z along each side.
         arguments: The constructor's keywords, enough to build the model again.
     """
@@ -57,6 +59,7 @@ class SliceCompressionModel(CompressionModel):
 
     architecture: ClassVar[str]
     portable: bool = False
+    cuda_graphs: bool = True
     z_downsampling: ClassVar[int] = 64
 
     entropy_bottleneck: EntropyBottleneck
@@ -236,6 +239,8 @@ class SliceCompressionModel(CompressionModel):
         """
         layout = StreamLayout.of(layout)
         self._check_input(x)
+        if x.is_cuda:
+            return on_device.encode(self, x, layout)
         with _memory(x.device):
             return self._encode(x, layout)
 
@@ -278,6 +283,8 @@ class SliceCompressionModel(CompressionModel):
             ValueError: The streams have another form, or the tables are missing.
         """
         self._check_streams(streams)
+        if self._medians().is_cuda:
+            return on_device.decode(self, streams)
         with _memory(self._medians().device):
             return self._decode(streams)
 
@@ -293,20 +300,10 @@ class SliceCompressionModel(CompressionModel):
             z_hat = torch.from_numpy(z_symbols)[None].to(medians) + medians
             y_hat.append(self._latents(z_hat, decoder).y_hat)
             reader.finish()
-            if streams.checksums is not None:
-                actual = decoder.checksum(z_symbols)
-                if actual != streams.checksums[i]:
-                    raise ChecksumError(
-                        f"image {i}: the decoded symbols have checksum {actual:#010x}, those "
-                        f"encoded had {streams.checksums[i]:#010x}"
-                    )
+            on_device.check_symbols(streams, i, decoder.checksum(z_symbols))
         x_hat = self._transformed(self.synthesis, torch.cat(y_hat))
         # Before the clamp, which would turn infinity into white.
-        if not bool(x_hat.isfinite().all()):
-            raise LatentError(
-                "the decoded picture is not finite: the model's weights are damaged, or the "
-                "streams are another model's or another machine's"
-            )
+        on_device.check_finite(x_hat.isfinite().all())
         return x_hat.contiguous().clamp_(0, 1)
 
     def compress(

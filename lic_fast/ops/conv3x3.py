@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lic_fast.ops.conv2d import reference as convolution
 from lic_fast.ops.launch import launchable
+from lic_fast.ops.prepared import prepared
 from lic_fast.ops.recompute import register_gradient
 
 __all__ = ["Activation", "conv3x3", "reference"]
@@ -150,7 +151,7 @@ def _launch(
 
     return launch(
         _channels_dense(x),
-        pack(weight, groups),
+        prepared(("conv3x3", groups), [weight], lambda: pack(weight, groups)),
         None if bias is None else bias.contiguous(),
         activation,
         None if residual is None else _channels_dense(residual),

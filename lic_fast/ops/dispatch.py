@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lic_fast.ops import onednn
 from lic_fast.ops.backend import current_backend
 
-__all__ = ["exact_on_cpu", "fast_bfloat16", "fast_on_cpu", "inference"]
+__all__ = ["exact_on_cpu", "fast_bfloat16", "fast_on_cpu", "inference", "untraced"]
 
 
 def exact_on_cpu(x: Tensor) -> bool:
@@ -36,7 +36,14 @@ def inference(x: Tensor, *others: Tensor | None) -> bool:
     return (
         current_backend() == "auto"
         and type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
-        and not torch.compiler.is_compiling()
+        and untraced(x, *others)
+    )
+
+
+def untraced(x: Tensor, *others: Tensor | None) -> bool:
+    """Whether no gradient follows and nobody is tracing."""
+    return (
+        not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not (torch.is_grad_enabled() and any(_requires_grad(t) for t in (x, *others)))
     )

@@ -106,7 +106,7 @@ def reference(
     logits = logits + _bias(table, window_size)
     if shift:
         rows, columns = qkv.shape[1] // window_size, qkv.shape[2] // window_size
-        apart = separated(rows, columns, window_size, shift).to(logits.device)[:, None]
+        apart = separated(rows, columns, window_size, shift, logits.device)[:, None]
         logits = logits.masked_fill(apart, float("-inf"))
     # Less than the largest by infinity: exp of that is that of -87, and its p is zero.
     weights = (exact.exp(logits - logits.amax(-1, keepdim=True)) * _ONE).round()
@@ -118,7 +118,7 @@ def reference(
 def _bias(table: Tensor, window_size: int) -> Tensor:
     """(heads, tokens, tokens): the table's entry of each pair."""
     tokens = window_size * window_size
-    index = relative_position_index(window_size).to(table.device).flatten()
+    index = relative_position_index(window_size, table.device).flatten()
     return table[index].view(tokens, tokens, -1).permute(2, 0, 1).contiguous()
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lic_fast import _C
@@ -48,7 +49,8 @@ def prepared(key: Hashable, sources: Sequence[Tensor], build: Callable[[], _T]) 
 
 def _stamp(tensor: Tensor) -> tuple[Any, ...]:
     version = 0 if tensor.is_inference() else tensor._version
-    stamp = (version, tensor.data_ptr(), tensor.dtype, tensor.device, tensor.shape)
+    address = 0 if isinstance(tensor, FakeTensor) else tensor.data_ptr()
+    stamp = (version, address, tensor.dtype, tensor.device, tensor.shape)
     if tensor.device.type != "cpu":
         # Reading them all would wait for the device. Without a version counter nothing is known,
         # and nothing equals a new object.

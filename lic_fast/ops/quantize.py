@@ -24,7 +24,10 @@ from lic_fast.ops.launch import launchable
 from lic_fast.ops.prepared import prepared
 
 __all__ = [
+    "LARGEST_SYMBOL",
     "QuantizedLatents",
+    "check_peak",
+    "checked_table",
     "dequantize",
     "quantize",
     "reference_dequantize",
@@ -35,9 +38,9 @@ __all__ = [
     "to_symbols",
 ]
 
-# Symbols beyond this are not latents of a sane model, and the escape codes of the streams end not
-# far above.
-_LARGEST_SYMBOL = 2**29
+LARGEST_SYMBOL = 2**29
+"""Symbols from this on are not latents of a sane model, and the escape codes of the streams end not
+far above."""
 
 _LAUNCHED = (torch.float32,)
 
@@ -116,7 +119,7 @@ def quantize(y: Tensor, mean: Tensor, scale: Tensor, scale_table: Tensor) -> Qua
     symbols = torch.empty(y.shape, dtype=torch.int16)
     peak = _C.quantize(*operands, symbols.numpy(), indexes.numpy(), y_hat.numpy(), threads)
     if not peak < 2**15:
-        _check_peak(peak)
+        check_peak(peak)
         symbols = torch.empty(y.shape, dtype=torch.int32)
         _C.quantize(*operands, symbols.numpy(), indexes.numpy(), y_hat.numpy(), threads)
     return QuantizedLatents(symbols, indexes, y_hat)
@@ -195,7 +198,7 @@ def to_symbols(values: Tensor) -> Tensor:
     Raises:
         LatentError: A value is NaN, infinite or beyond 2^29.
     """
-    _check_peak(_peak(values))
+    check_peak(_peak(values))
     return values.to(torch.int32).cpu()
 
 
@@ -206,7 +209,7 @@ def reference_quantize(
     """The definition of :func:`quantize`, in plain PyTorch."""
     rounded = (y - mean).round()
     peak = _peak(rounded)
-    _check_peak(peak)
+    check_peak(peak)
     return QuantizedLatents(
         rounded.to(torch.int16 if peak < 2**15 else torch.int32).contiguous(),
         reference_scale_index(scale, scale_table),
@@ -217,8 +220,7 @@ def reference_quantize(
 @torch.no_grad()
 def reference_scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
     """The definition of :func:`scale_index`, in plain PyTorch."""
-    _check_table(scale_table)
-    _check_ascending(scale_table)
+    scale_table = checked_table(scale_table)
     # Both as they are, where one of them has less precision than the other.
     dtype = torch.promote_types(scales.dtype, scale_table.dtype)
     scales, scale_table = scales.to(dtype).contiguous(), scale_table.to(dtype)
@@ -244,7 +246,7 @@ def _launch_quantize(
 ) -> QuantizedLatents:
     from lic_fast.kernels import slice_step
 
-    scale_table = _checked(scale_table)
+    scale_table = checked_table(scale_table)
     indexes = torch.empty(y.shape, dtype=torch.uint8, device=y.device)
     y_hat = torch.empty(y.shape, dtype=torch.float32, device=y.device)
 
@@ -265,7 +267,7 @@ def _launch_quantize(
 
     symbols, peak = symbols_of(torch.int16)
     if not peak < 2**15:
-        _check_peak(peak)
+        check_peak(peak)
         symbols, _ = symbols_of(torch.int32)
     return QuantizedLatents(symbols, indexes, y_hat)
 
@@ -274,7 +276,7 @@ def _launch_scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
     from lic_fast.kernels import slice_step
 
     indexes = torch.empty(scales.shape, dtype=torch.uint8, device=scales.device)
-    slice_step.scale_index(scales.detach(), _checked(scale_table), indexes=indexes)
+    slice_step.scale_index(scales.detach(), checked_table(scale_table), indexes=indexes)
     return indexes
 
 
@@ -286,10 +288,10 @@ def _launch_dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
     return y_hat
 
 
-def _checked(scale_table: Tensor) -> Tensor:
-    """The table of a launch, contiguous.
+def checked_table(scale_table: Tensor) -> Tensor:
+    """The table, contiguous.
 
-    That it ascends is looked at once for each version, since to look costs a synchronisation.
+    That it ascends is looked at once for each version, since on a GPU the host waits for it.
     """
     _check_table(scale_table)
     prepared("ascending", [scale_table], lambda: _check_ascending(scale_table))
@@ -306,8 +308,9 @@ def _peak(rounded: Tensor) -> float:
     return rounded.abs().max().item() if rounded.numel() else 0.0
 
 
-def _check_peak(peak: float) -> None:
-    if not peak < _LARGEST_SYMBOL:
+def check_peak(peak: float) -> None:
+    """Raises LatentError if this is no largest magnitude of symbols that a stream holds."""
+    if not peak < LARGEST_SYMBOL:
         raise LatentError(
             "the latents are not finite, or beyond 2^29: check that the picture's values are "
             "in [0, 1] and that the weights are those of a trained model"

@@ -41,17 +41,18 @@ _LARGEST_GPU_HEAD = 64
 _GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def relative_position_index(window_size: int) -> Tensor:
+def relative_position_index(window_size: int, device: torch.device | None = None) -> Tensor:
     """Index of each pair of tokens into a table of (2w-1)^2 relative positions.
 
     Args:
         window_size: Side w of the window in tokens.
+        device: Where it is made; the default device if None.
 
     Returns:
         (w*w, w*w) int64; entry [i, j] is (dr + w - 1) * (2w - 1) + dc + w - 1
         for the row and column distances dr, dc from token j to token i.
     """
-    side = torch.arange(window_size)
+    side = torch.arange(window_size, device=device)
     rows, columns = (grid.flatten() for grid in torch.meshgrid(side, side, indexing="ij"))
     dr = rows[:, None] - rows[None, :] + window_size - 1
     dc = columns[:, None] - columns[None, :] + window_size - 1
@@ -395,7 +396,7 @@ def reference_backward(
         ]
     )
     grad_padded = merge(parts, padded.shape, window_size, shift)
-    index = relative_position_index(window_size).to(bias_table.device).flatten()
+    index = relative_position_index(window_size, bias_table.device).flatten()
     by_pair = grad_logits.sum((0, 1)).permute(1, 2, 0).reshape(-1, heads)
     grad_table = torch.zeros_like(bias_table).index_add_(0, index, by_pair)
     grad_pad = None
@@ -430,10 +431,10 @@ def _weights(
     """The softmax, for a padded map of the given shape."""
     tokens, heads = window_size * window_size, bias_table.shape[1]
     logits = (q * scale) @ k.transpose(-2, -1)
-    index = relative_position_index(window_size).to(bias_table.device)
+    index = relative_position_index(window_size, bias_table.device)
     logits = logits + bias_table[index.flatten()].view(tokens, tokens, heads).permute(2, 0, 1)
     if shift:
         rows, columns = shape[1] // window_size, shape[2] // window_size
-        apart = separated(rows, columns, window_size, shift).to(logits.device)
+        apart = separated(rows, columns, window_size, shift, logits.device)
         logits = logits + torch.where(apart, mask_value, 0.0).to(logits.dtype)[:, None]
     return logits.softmax(-1)

@@ -31,13 +31,15 @@ def merge(x: Tensor, shape: torch.Size, window_size: int, shift: int) -> Tensor:
     return x.roll((shift, shift), (1, 2)) if shift else x
 
 
-def separated(rows: int, columns: int, window_size: int, shift: int) -> Tensor:
+def separated(
+    rows: int, columns: int, window_size: int, shift: int, device: torch.device
+) -> Tensor:
     """(windows, tokens, tokens): whether two tokens met only through the cyclic shift."""
     # A token lies in a wrapped part of the last row or column of windows, or not.
-    wrapped = torch.arange(window_size) >= window_size - shift
-    down = torch.zeros(rows, window_size, dtype=torch.bool)
+    wrapped = torch.arange(window_size, device=device) >= window_size - shift
+    down = torch.zeros(rows, window_size, dtype=torch.bool, device=device)
     down[-1] = wrapped
-    across = torch.zeros(columns, window_size, dtype=torch.bool)
+    across = torch.zeros(columns, window_size, dtype=torch.bool, device=device)
     across[-1] = wrapped
     region = 2 * down[:, None, :, None] + 1 * across[None, :, None, :]
     region = region.reshape(rows * columns, window_size * window_size)
