@@ -26,12 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lic_fast.entropy.integer.slices import (
-    AttendedSupport,
-    PlainSupport,
-    Support,
-    integer_slices,
-)
+from lic_fast.entropy.integer.slices import Support, integer_slices
 from lic_fast.entropy.merged_slices import may_merge, merged_step
 from lic_fast.ops import add_residual
 from lic_fast.ops.exact_add_residual import exact_add_residual
@@ -158,10 +153,7 @@ def _step_of(networks: SliceNetworks, latent_means: Tensor, latent_scales: Tenso
     """The fastest way to run the steps of an image."""
     integer = integer_slices(networks, latent_means)
     if integer is not None:
-        if networks.mean_attention is None:
-            kept: Support = PlainSupport(integer, latent_means, latent_scales)
-        else:
-            kept = AttendedSupport(integer, networks, latent_means, latent_scales)
+        kept = Support(integer, latent_means, latent_scales)
         return lambda step, support, quantize: integer.run_step(step, kept, quantize)
     run = _merged_step if may_merge(networks, latent_means) else _plain_step
     return partial(run, networks, latent_means, latent_scales)
