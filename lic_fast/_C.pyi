@@ -256,7 +256,7 @@ def gate(
 ) -> None: ...
 def set_malloc_thresholds(map_from: int, keep: int) -> bool: ...
 def release_freed_memory() -> None: ...
-def digest(array: npt.NDArray[Any]) -> int: ...
+def digest(pieces: Sequence[tuple[int, int]]) -> int: ...
 
 class IntegerWeights:
     def __init__(self, weights: npt.NDArray[np.int8], groups: int) -> None: ...
@@ -303,6 +303,73 @@ class IntegerNetwork:
         residual: _Float32 | None = None,
     ) -> _Float32 | list[npt.NDArray[np.uint8]]: ...
 
+class IntegerQuantizer:
+    def __init__(self, inverse_step: _Float32, zero: _Int32, bits: int) -> None: ...
+
+class LayersStep:
+    def __init__(
+        self,
+        network: IntegerNetwork,
+        x: int,
+        residual: int | None,
+        values: int | None,
+        activations: int | None,
+    ) -> None: ...
+
+class QuantizeStep:
+    def __init__(self, quantizer: IntegerQuantizer, x: int, activations: int) -> None: ...
+
+class NormStep:
+    def __init__(
+        self,
+        weight: _Float32,
+        bias: _Float32,
+        inverse_step: float,
+        epsilon: float,
+        quantizer: IntegerQuantizer,
+        x: int,
+        activations: int,
+    ) -> None: ...
+
+class AttentionStep:
+    def __init__(
+        self,
+        inverse_step: _Float32,
+        scale: _Float32,
+        bias: _Float32,
+        value_step: _Float32,
+        window: int,
+        shift: int,
+        quantizer: IntegerQuantizer,
+        x: int,
+        activations: int,
+    ) -> None: ...
+
+class GateStep:
+    def __init__(
+        self, quantizer: IntegerQuantizer, x: int, gate: int, residual: int, activations: int
+    ) -> None: ...
+
+class IntegerProgram:
+    def __init__(
+        self,
+        maps: Sequence[tuple[int, int]],
+        steps: Sequence[LayersStep | QuantizeStep | NormStep | AttentionStep | GateStep],
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+    ) -> None: ...
+
+def run_integer_programs(
+    calls: Sequence[
+        tuple[
+            IntegerProgram,
+            Sequence[Sequence[npt.NDArray[Any]]],
+            Sequence[Sequence[npt.NDArray[Any]]],
+        ]
+    ],
+    threads: int,
+    isa: str | None = None,
+) -> None: ...
 def exact_quantize(
     x: _Float32,
     inverse_step: _Float32,

@@ -2,12 +2,13 @@
 
 #include "cpu/bindings.hpp"
 
-#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
+#include <utility>
+#include <vector>
 
 #include "cpu/memory.hpp"
 
@@ -16,14 +17,16 @@ namespace {
 
 namespace py = pybind11;
 
-std::uint64_t digest_of(const py::array& array) {
-  if ((array.flags() & py::array::c_style) == 0) {
-    throw std::invalid_argument("the array is not contiguous");
-  }
-  const auto* const data = static_cast<const unsigned char*>(array.data());
-  const auto bytes = static_cast<std::size_t>(array.nbytes());
+/// Of all pieces of memory, one after another.
+std::uint64_t digest_of(const std::vector<std::pair<std::uintptr_t, std::size_t>>& pieces) {
   const py::gil_scoped_release release;
-  return digest(data, bytes);
+  std::vector<std::uint64_t> parts;
+  for (const auto& [address, bytes] : pieces) {
+    parts.push_back(bytes);
+    parts.push_back(digest(reinterpret_cast<const unsigned char*>(address), bytes));
+  }
+  return digest(reinterpret_cast<const unsigned char*>(parts.data()),
+                parts.size() * sizeof(std::uint64_t));
 }
 
 }  // namespace
@@ -33,8 +36,10 @@ void bind(py::module_& module) {
              "Sizes in bytes; see lic_fast.ops.memory. False where malloc is not glibc's.");
   module.def("release_freed_memory", &release_freed_memory,
              "Gives freed memory back to the system, where malloc is glibc's.");
-  module.def("digest", &digest_of, py::arg("array").noconvert(),
-             "64 bits that tell the contents of contiguous arrays apart.");
+  module.def(
+      "digest", &digest_of, py::arg("pieces"),
+      "64 bits that tell the contents of pieces of memory apart, each an address and a number "
+      "of bytes that may be read.");
 }
 
 }  // namespace lic_fast::cpu

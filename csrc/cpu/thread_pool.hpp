@@ -44,6 +44,12 @@ class ThreadPool {
     return *pool;
   }
 
+  /// Starts the workers of `threads` threads, for tasks that call `run` themselves.
+  void prepare(unsigned threads) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    start(std::min<std::size_t>(std::max(threads, 1u), kMaxThreads) - 1);
+  }
+
   /// Calls task(0) to task(count - 1) on at most `threads` threads and returns when all are done.
   /// Rethrows the exception of the first task, by number, of those that threw.
   void run(std::size_t count, unsigned threads, const std::function<void(std::size_t)>& task) {
@@ -56,7 +62,8 @@ class ThreadPool {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       start(threads - 1);
-      keep_off_this_cpu();
+      // A worker that calls has been kept off others' CPUs itself.
+      if (!is_worker()) keep_off_this_cpu();
       jobs_.push_back(job);
       waiting_.store(jobs_.size());
     }
@@ -165,7 +172,13 @@ class ThreadPool {
 #endif
   }
 
+  static bool& is_worker() {
+    static thread_local bool worker = false;
+    return worker;
+  }
+
   void work() {
+    is_worker() = true;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       wake_.wait(lock, [this] { return !jobs_.empty(); });

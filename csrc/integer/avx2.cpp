@@ -58,8 +58,46 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums added(Sums sums, __m256i x, Sums::Factors w
   return {added(sums.low, x, weights.low), added(sums.high, x, weights.high)};
 }
 
+/// kLanes int32, or pairs of int16.
+struct Ints {
+  __m256i v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints zero() { return {_mm256_setzero_si256()}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints load(const std::int32_t* x) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x))};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints pair(const std::int16_t* x) {
+    std::int32_t both = 0;
+    std::memcpy(&both, x, sizeof(both));
+    return {_mm256_set1_epi32(both)};
+  }
+  template <class F>
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints of(F x) {
+    return {_mm256_cvtps_epi32(x.v)};
+  }
+};
+
+LIC_FAST_TARGET LIC_FAST_INLINE Ints operator+(Ints a, Ints b) {
+  return {_mm256_add_epi32(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
+  return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(x.v, y.v))};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE std::int32_t sum(Ints x) {
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+
 struct Floats {
   __m256 v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Floats of(Ints x) { return {_mm256_cvtepi32_ps(x.v)}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE void store_words(std::int16_t* to) const {
+    const __m256i x = _mm256_cvtps_epi32(v);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+  }
 
   LIC_FAST_TARGET LIC_FAST_INLINE static Floats all(float x) { return {_mm256_set1_ps(x)}; }
   LIC_FAST_TARGET LIC_FAST_INLINE static Floats load(const float* x) {
@@ -99,6 +137,11 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats operator/(Floats a, Floats b) {
 LIC_FAST_TARGET LIC_FAST_INLINE Floats at_least(Floats x, Floats low) {
   return {_mm256_max_ps(x.v, low.v)};
 }
+LIC_FAST_TARGET LIC_FAST_INLINE float largest(Floats x) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x.v), _mm256_extractf128_ps(x.v, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
 LIC_FAST_TARGET LIC_FAST_INLINE Floats at_most(Floats x, Floats high) {
   return {_mm256_min_ps(x.v, high.v)};
 }
@@ -129,9 +172,9 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
 
 }  // namespace
 
-const Kernels kAvx2Kernels{&Kernel::run,          &Elements::quantize,    &Elements::add_residual,
-                           &Transformer::sigmoid, &Transformer::integers, &Transformer::layer_norm,
-                           &Transformer::attend};
+const Kernels kAvx2Kernels{
+    &Kernel::run,          &Elements::quantize, &Elements::add_residual,  &Elements::gated,
+    &Transformer::sigmoid, &Transformer::words, &Transformer::layer_norm, &Transformer::attend};
 
 }  // namespace lic_fast::integer
 

@@ -26,6 +26,10 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums added(Sums sums, __m512i x, __m512i weights
   return {_mm512_add_epi32(sums.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
 }
 
+LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
+  return {_mm512_add_epi32(sums.v, _mm512_madd_epi16(x.v, y.v))};
+}
+
 #include "integer/exact.inl"
 //
 #include "integer/transformer.inl"
@@ -37,9 +41,8 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums added(Sums sums, __m512i x, __m512i weights
 }  // namespace
 
 const Kernels kAvx512Kernels{
-    &Kernel::run,          &Elements::quantize,    &Elements::add_residual,
-    &Transformer::sigmoid, &Transformer::integers, &Transformer::layer_norm,
-    &Transformer::attend};
+    &Kernel::run,          &Elements::quantize, &Elements::add_residual,  &Elements::gated,
+    &Transformer::sigmoid, &Transformer::words, &Transformer::layer_norm, &Transformer::attend};
 
 }  // namespace lic_fast::integer
 

@@ -73,6 +73,7 @@ void bind(py::module_& module) {
   bind_layers(module);
   bind_elements(module);
   bind_transformer(module);
+  bind_programs(module);
 }
 
 }  // namespace lic_fast::integer

@@ -11,5 +11,6 @@ void bind(pybind11::module_& module);
 void bind_layers(pybind11::module_& module);
 void bind_elements(pybind11::module_& module);
 void bind_transformer(pybind11::module_& module);
+void bind_programs(pybind11::module_& module);
 
 }  // namespace lic_fast::integer

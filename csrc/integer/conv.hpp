@@ -76,7 +76,8 @@ struct Problem {
   bool bordered = false;
 
   // Of out_channels, (batch, out_height, out_width) pixels: the sums if there is no end, else
-  // float32, or activations, whose low halves may have no data if nobody reads them.
+  // float32, or with bits activations, whose low halves may have no data if nobody reads them, and
+  // float32 too if that has data.
   View<std::int32_t> sums{};
   const End* end = nullptr;
   View<const float> residual{};  // without data: none

@@ -23,11 +23,29 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats gelu(Floats x) {
   return x * clamp(p, 0.0f, 1.0f);
 }
 
+/// Of several vectors in step: each waits for its own last operation only.
+template <std::size_t V>
+LIC_FAST_TARGET LIC_FAST_INLINE void exp(Floats (&x)[V]) {
+  Floats n[V], p[V];
+  for (std::size_t j = 0; j < V; ++j) {
+    x[j] = at_least(x[j], Floats::all(kLeastExponent));
+    n[j] = rounded(x[j] * Floats::all(kLog2E));
+    x[j] = x[j] - n[j] * Floats::all(kLn2High) - n[j] * Floats::all(kLn2Low);
+  }
+  constexpr std::size_t kCount = sizeof(kExp) / sizeof(*kExp);
+  for (std::size_t j = 0; j < V; ++j) p[j] = Floats::all(kExp[kCount - 1]);
+  for (std::size_t i = kCount - 1; i-- > 0;) {
+    for (std::size_t j = 0; j < V; ++j) p[j] = p[j] * x[j] + Floats::all(kExp[i]);
+  }
+  for (std::size_t j = 0; j < V; ++j) {
+    x[j] = (p[j] * x[j] + Floats::all(1.0f)) * power_of_two(n[j]);
+  }
+}
+
 LIC_FAST_TARGET LIC_FAST_INLINE Floats exp(Floats x) {
-  x = at_least(x, Floats::all(kLeastExponent));
-  const Floats n = rounded(x * Floats::all(kLog2E));
-  const Floats r = x - n * Floats::all(kLn2High) - n * Floats::all(kLn2Low);
-  return (polynomial(kExp, r) * r + Floats::all(1.0f)) * power_of_two(n);
+  Floats one[1] = {x};
+  exp(one);
+  return one[0];
 }
 
 LIC_FAST_TARGET LIC_FAST_INLINE Floats tanh(Floats x) {
@@ -87,5 +105,17 @@ struct Elements {
     std::memcpy(aside[1], lrp + i, bytes);
     sum(aside[0], aside[1]).store(aside[0]);
     std::memcpy(out + i, aside[0], bytes);
+  }
+
+  LIC_FAST_TARGET static void gated(const float* x, const float* gate, const float* residual,
+                                    std::size_t count, float* out) {
+    std::size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes) {
+      (Floats::load(x + i) * Floats::load(gate + i) + Floats::load(residual + i)).store(out + i);
+    }
+    for (; i < count; ++i) {
+      const float product = x[i] * gate[i];
+      out[i] = product + residual[i];
+    }
   }
 };

@@ -35,10 +35,13 @@ struct Kernels {
                    std::uint8_t* high, std::uint8_t* low);
   /// out = quantized + tanh(lrp) / 2.
   void (*add_residual)(const float* quantized, const float* lrp, std::size_t count, float* out);
+  /// out = x * gate + residual.
+  void (*gated)(const float* x, const float* gate, const float* residual, std::size_t count,
+                float* out);
   void (*sigmoid)(const float* x, std::size_t count, float* out);
-  /// round(x * inverse_step), clamped to a magnitude; `step` is 0 for one inverse step, else 1.
-  void (*integers)(const float* x, std::size_t count, const float* inverse_step, std::size_t step,
-                   float largest, float* out);
+  /// round(x * inverse_step), clamped to a magnitude of 16 bits.
+  void (*words)(const float* x, std::size_t count, const float* inverse_step, float largest,
+                std::int16_t* out);
   void (*layer_norm)(const float* x, std::size_t channels, const Norm& norm, float* out);
   void (*attend)(const Head& head);
 };

@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "integer/scratch.hpp"
+
 namespace lic_fast::integer {
 namespace {
 
@@ -87,6 +89,12 @@ struct Between {
   std::size_t batch, height, width, side;
 };
 
+/// Never destroyed, as the pool's threads are not.
+ScratchPool& hidden_maps() {
+  static ScratchPool& pool = *new ScratchPool;
+  return pool;
+}
+
 }  // namespace
 
 Layer::Layer(const Parameters& p)
@@ -155,7 +163,6 @@ std::size_t Network::out_size(std::size_t size) const {
 void Network::run(Input input, const View<const float>& residual, const Output& output,
                   cpu::Isa isa, unsigned threads) const {
   // Two memories, of which each layer reads one and writes the other.
-  Scratch scratch = take();
   std::size_t sizes[2] = {};
   std::size_t height = input.height, width = input.width;
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) {
@@ -165,7 +172,7 @@ void Network::run(Input input, const View<const float>& residual, const Output& 
     sizes[i % 2] =
         std::max(sizes[i % 2], next.halves() * Between(next, input.batch, height, width).size());
   }
-  if (scratch.size() < sizes[0] + sizes[1]) scratch.resize(sizes[0] + sizes[1]);
+  ScratchPool::Scratch scratch(hidden_maps(), sizes[0] + sizes[1]);
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) {
     const Layer &layer = *layers_[i], &next = *layers_[i + 1];
     const Between between(next, input.batch, layer.out_size(input.height),
@@ -183,20 +190,6 @@ void Network::run(Input input, const View<const float>& residual, const Output& 
     input = read;
   }
   last().run(input, residual, output, isa, threads);
-  give_back(std::move(scratch));
-}
-
-Network::Scratch Network::take() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (free_.empty()) return {};
-  Scratch scratch = std::move(free_.back());
-  free_.pop_back();
-  return scratch;
-}
-
-void Network::give_back(Scratch scratch) const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  free_.push_back(std::move(scratch));
 }
 
 }  // namespace lic_fast::integer

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "cpu/isa.hpp"
@@ -33,7 +32,7 @@ struct Input {
   bool bordered = false;  // see Problem
 };
 
-/// What a layer writes: float32, or the halves of activations.
+/// What a layer writes: float32, and the halves of activations if its end has a quantizer.
 struct Output {
   View<float> values{};
   View<std::uint8_t> halves[2]{};
@@ -64,7 +63,7 @@ class Layer {
   End end_;
 };
 
-/// Layers one after another. What lies between them stays in memory that the network keeps.
+/// Layers one after another.
 class Network {
  public:
   /// Throws std::invalid_argument if one does not fit the next.
@@ -80,15 +79,7 @@ class Network {
            unsigned threads) const;
 
  private:
-  /// The maps that a call is reading and writing.
-  using Scratch = std::vector<std::uint8_t>;
-
-  Scratch take() const;
-  void give_back(Scratch scratch) const;
-
   std::vector<std::shared_ptr<const Layer>> layers_;
-  mutable std::mutex mutex_;
-  mutable std::vector<Scratch> free_;
 };
 
 }  // namespace lic_fast::integer

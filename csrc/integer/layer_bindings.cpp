@@ -191,10 +191,10 @@ void bind_layers(py::module_& module) {
       .def("run", &run_layer, py::arg("x"), py::arg("residual"), py::arg("threads"),
            py::arg("isa") = py::none(), py::arg("out") = py::none(),
            "Maps are (B, H, W, N) arrays, or some of the channels of larger ones.");
-  py::class_<Network>(module, "IntegerNetwork",
-                      "Layers one after another; see lic_fast.ops.integer_network.")
+  py::class_<Network, std::shared_ptr<Network>>(
+      module, "IntegerNetwork", "Layers one after another; see lic_fast.ops.integer_network.")
       .def(py::init([](const std::vector<std::shared_ptr<Layer>>& layers) {
-             return std::make_unique<Network>(
+             return std::make_shared<Network>(
                  std::vector<std::shared_ptr<const Layer>>(layers.begin(), layers.end()));
            }),
            py::arg("layers"))

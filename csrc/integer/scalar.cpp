@@ -37,6 +37,29 @@ Sums added(Sums sums, const std::uint8_t* x, const std::int8_t* weights) {
   return sums;
 }
 
+/// One int32, or a pair of int16.
+struct Ints {
+  std::int32_t v;
+
+  static Ints zero() { return {0}; }
+  static Ints load(const std::int32_t* x) { return {*x}; }
+  static Ints pair(const std::int16_t* x) {
+    const auto low = static_cast<std::uint16_t>(x[0]), high = static_cast<std::uint16_t>(x[1]);
+    return {static_cast<std::int32_t>(low | static_cast<std::uint32_t>(high) << 16)};
+  }
+  template <class F>
+  static Ints of(F x) {
+    return {static_cast<std::int32_t>(x.v)};
+  }
+};
+
+Ints operator+(Ints a, Ints b) { return {a.v + b.v}; }
+Ints with_products(Ints sums, Ints x, Ints y) {
+  const auto low = [](Ints pair) { return static_cast<std::int16_t>(pair.v & 0xFFFF); };
+  return {sums.v + low(x) * low(y) + (x.v >> 16) * (y.v >> 16)};
+}
+std::int32_t sum(Ints x) { return x.v; }
+
 /// One float32. What is not a number is below everything, as in the vectors.
 struct Floats {
   float v;
@@ -46,7 +69,9 @@ struct Floats {
   static Floats sums(const std::int32_t* x, const std::int32_t* bias) {
     return {static_cast<float>(*x + *bias)};
   }
+  static Floats of(Ints x) { return {static_cast<float>(x.v)}; }
   void store(float* to) const { *to = v; }
+  void store_words(std::int16_t* to) const { *to = static_cast<std::int16_t>(v); }
   void store_halves(std::uint8_t* high, std::uint8_t* low) const {
     const auto x = static_cast<std::int32_t>(v);
     if (high != nullptr) *high = static_cast<std::uint8_t>(x >> kHalfBits);
@@ -59,6 +84,7 @@ Floats operator-(Floats a, Floats b) { return {a.v - b.v}; }
 Floats operator*(Floats a, Floats b) { return {a.v * b.v}; }
 Floats operator/(Floats a, Floats b) { return {a.v / b.v}; }
 Floats at_least(Floats x, Floats low) { return x.v > low.v ? x : low; }
+float largest(Floats x) { return x.v; }
 Floats at_most(Floats x, Floats high) { return x.v < high.v ? x : high; }
 /// To even, in the rounding mode that a program starts with.
 Floats rounded(Floats x) { return {std::nearbyint(x.v)}; }
@@ -83,8 +109,7 @@ Floats power_of_two(Floats n) {
 }  // namespace
 
 const Kernels kScalarKernels{
-    &Kernel::run,          &Elements::quantize,    &Elements::add_residual,
-    &Transformer::sigmoid, &Transformer::integers, &Transformer::layer_norm,
-    &Transformer::attend};
+    &Kernel::run,          &Elements::quantize, &Elements::add_residual,  &Elements::gated,
+    &Transformer::sigmoid, &Transformer::words, &Transformer::layer_norm, &Transformer::attend};
 
 }  // namespace lic_fast::integer

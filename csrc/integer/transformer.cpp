@@ -5,6 +5,7 @@
 
 #include "cpu/thread_pool.hpp"
 #include "integer/kernels.hpp"
+#include "integer/quantizer.hpp"
 
 namespace lic_fast::integer {
 namespace {
@@ -42,25 +43,39 @@ void attend(const Attention& a, cpu::Isa isa, unsigned threads) {
   cpu::ThreadPool::instance().run(a.batch * rows * columns, threads, [&](std::size_t i) {
     const std::size_t image = i / (rows * columns);
     const std::size_t row = i / columns % rows, column = i % columns;
-    std::vector<float> integers(tokens * 3 * a.channels);
+    static thread_local std::vector<std::int16_t> words;
+    static thread_local std::vector<float> aside;
+    words.resize(tokens * 3 * a.channels);
+    if (a.quantizer != nullptr) aside.resize(tokens * a.channels);
+    struct {
+      std::size_t y, x;
+    } place[kMostTokens];
     float* out[kMostTokens];
     std::uint8_t region[kMostTokens];
     for (std::size_t t = 0; t < tokens; ++t) {
       // The place in the shifted map, and that which the shift brought there.
       const std::size_t y = row * a.window + t / a.window, x = column * a.window + t % a.window;
-      const std::size_t from_y = (y + a.shift) % a.height, from_x = (x + a.shift) % a.width;
-      const std::size_t pixel = (image * a.height + from_y) * a.width + from_x;
+      place[t] = {(y + a.shift) % a.height, (x + a.shift) % a.width};
       // Tokens of the last windows that come from the other edge are a region of their own.
       region[t] =
           static_cast<std::uint8_t>(2 * (y + a.shift >= a.height) + (x + a.shift >= a.width));
-      out[t] = a.out + pixel * a.channels;
-      own.integers(a.qkv + pixel * 3 * a.channels, 3 * a.channels, a.inverse_step, 1,
-                   kLargestAttended, integers.data() + t * 3 * a.channels);
+      out[t] = a.quantizer == nullptr ? a.out.at(image, place[t].y, place[t].x)
+                                      : aside.data() + t * a.channels;
+      own.words(a.qkv.at(image, place[t].y, place[t].x), 3 * a.channels, a.inverse_step,
+                kLargestAttended, words.data() + t * 3 * a.channels);
     }
     for (std::size_t head = 0; head < a.heads; ++head) {
       const std::size_t first = head * size;
-      own.attend({integers.data(), tokens, a.channels, size, first, a.bias + head * tokens * tokens,
+      own.attend({words.data(), tokens, a.channels, size, first, a.bias + head * tokens * tokens,
                   region, a.scale[head], a.value_step + first, out});
+    }
+    if (a.quantizer == nullptr) return;
+    for (std::size_t t = 0; t < tokens; ++t) {
+      std::uint8_t* halves[2] = {};
+      for (std::size_t half = 0; half < a.quantizer->halves(); ++half) {
+        halves[half] = a.halves[half].at(image, place[t].y, place[t].x);
+      }
+      a.quantizer->run(own, out[t], 0, a.channels, halves[0], halves[1]);
     }
   });
 }

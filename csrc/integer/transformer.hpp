@@ -7,8 +7,11 @@
 #include <cstdint>
 
 #include "cpu/isa.hpp"
+#include "integer/view.hpp"
 
 namespace lic_fast::integer {
+
+class Quantizer;
 
 /// Magnitude of the integers of a norm, and channels for which its sums are exact.
 inline constexpr float kLargestNormed = 32767.0f;
@@ -23,26 +26,29 @@ struct Norm {
   float inverse_step, epsilon;
 };
 
-/// One head of one window. `integers` are those of qkv, as float32, (tokens, 3 * channels).
+/// One head of one window. `words` are the integers of qkv, (tokens, 3 * channels).
 struct Head {
-  const float* integers;
+  const std::int16_t* words;
   std::size_t tokens, channels, size, first;  // first: the head's first channel
   const float* bias;                          // (tokens, tokens)
-  const std::uint8_t* region;                 // of each token: equal ones see each other
+  const std::uint8_t* region;                 // of each token, 0..3: equal ones see each other
   float scale;
   const float* value_step;  // of the head's channels
   float* const* out;        // of each token, all channels
 };
 
-/// A map (batch, height, width, 3 * channels) in whole windows.
+/// A map (batch, height, width, 3 * channels) in whole windows, to one of `channels`: to float32,
+/// or with a quantizer to the halves of activations.
 struct Attention {
   std::size_t batch, height, width, channels, heads, window, shift;
-  const float* qkv;
+  View<const float> qkv;
   const float* inverse_step;
   const float* scale;
   const float* bias;  // (heads, tokens, tokens)
   const float* value_step;
-  float* out;
+  View<float> out{};
+  const Quantizer* quantizer = nullptr;
+  View<std::uint8_t> halves[2]{};
 };
 
 void layer_norm(const float* x, std::size_t count, std::size_t channels, const Norm& norm,

@@ -66,12 +66,12 @@ void run_attention(const Floats& qkv, const Floats& inverse_step, const Floats& 
                             heads,
                             window,
                             shift,
-                            qkv.data(),
+                            dense_view(qkv.data(), shape.height, shape.width, shape.channels),
                             inverse_step.data(),
                             scale.data(),
                             bias.data(),
                             value_step.data(),
-                            out.mutable_data()};
+                            dense_view(out.mutable_data(), shape.height, shape.width, channels)};
   const cpu::Isa chosen = isa_of(isa);
   const py::gil_scoped_release release;
   attend(attention, chosen, threads);

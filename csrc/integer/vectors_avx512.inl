@@ -26,8 +26,47 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums shifted(Sums sums) {
   return {_mm512_maskz_slli_epi32(kAll, sums.v, kHalfBits)};
 }
 
+/// kLanes int32, or pairs of int16.
+struct Ints {
+  __m512i v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints zero() { return {_mm512_setzero_si512()}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints load(const std::int32_t* x) {
+    return {_mm512_loadu_si512(x)};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints pair(const std::int16_t* x) {
+    std::int32_t both = 0;
+    std::memcpy(&both, x, sizeof(both));
+    return {_mm512_set1_epi32(both)};
+  }
+  template <class F>
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints of(F x) {
+    return {_mm512_maskz_cvtps_epi32(kAll, x.v)};
+  }
+};
+
+LIC_FAST_TARGET LIC_FAST_INLINE Ints operator+(Ints a, Ints b) {
+  return {_mm512_add_epi32(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE std::int32_t sum(Ints x) {
+  const __m256i eight = _mm256_add_epi32(_mm512_maskz_extracti32x8_epi32(0xFF, x.v, 0),
+                                         _mm512_maskz_extracti32x8_epi32(0xFF, x.v, 1));
+  const __m128i four =
+      _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+
 struct Floats {
   __m512 v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Floats of(Ints x) {
+    return {_mm512_maskz_cvtepi32_ps(kAll, x.v)};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE void store_words(std::int16_t* to) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                        _mm512_maskz_cvtepi32_epi16(kAll, _mm512_maskz_cvtps_epi32(kAll, v)));
+  }
 
   LIC_FAST_TARGET LIC_FAST_INLINE static Floats all(float x) { return {_mm512_set1_ps(x)}; }
   LIC_FAST_TARGET LIC_FAST_INLINE static Floats load(const float* x) {
@@ -63,6 +102,13 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats operator/(Floats a, Floats b) {
 }
 LIC_FAST_TARGET LIC_FAST_INLINE Floats at_least(Floats x, Floats low) {
   return {_mm512_maskz_max_ps(kAll, x.v, low.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE float largest(Floats x) {
+  const __m256 eight = _mm256_max_ps(_mm512_maskz_extractf32x8_ps(0xFF, x.v, 0),
+                                     _mm512_maskz_extractf32x8_ps(0xFF, x.v, 1));
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 LIC_FAST_TARGET LIC_FAST_INLINE Floats at_most(Floats x, Floats high) {
   return {_mm512_maskz_min_ps(kAll, x.v, high.v)};

@@ -27,12 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from lic_fast.entropy.hoisted_slices import hoisted_slices
-from lic_fast.entropy.integer.slices import (
-    AttendedSupport,
-    PlainSupport,
-    Support,
-    integer_slices,
-)
+from lic_fast.entropy.integer.slices import Support, integer_slices
 from lic_fast.entropy.merged_slices import may_merge, merged_step
 from lic_fast.ops import add_residual
 from lic_fast.ops.exact_add_residual import exact_add_residual
@@ -179,10 +174,7 @@ def _step_of(networks: SliceNetworks, latent_means: Tensor, latent_scales: Tenso
     """The fastest way to run the steps of an image."""
     integer = integer_slices(networks, latent_means)
     if integer is not None:
-        if networks.mean_attention is None:
-            kept: Support = PlainSupport(integer, latent_means, latent_scales)
-        else:
-            kept = AttendedSupport(integer, networks, latent_means, latent_scales)
+        kept = Support(integer, latent_means, latent_scales)
         return lambda step, support, quantize: integer.run_step(step, kept, quantize)
     if (hoisted := hoisted_slices(networks, latent_means)) is not None:
         return hoisted.run(networks, latent_means, latent_scales)

@@ -16,9 +16,9 @@ __all__ = ["exact_on_cpu", "fast_bfloat16", "fast_on_cpu", "inference", "untrace
 def exact_on_cpu(x: Tensor) -> bool:
     """Whether the CPU's code for integer networks may run: on real memory, outside tracing."""
     return (
-        x.device.type == "cpu"
+        type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
+        and x.device.type == "cpu"
         and current_backend() == "auto"
-        and type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
         and not torch.compiler.is_compiling()
     )
 

@@ -28,7 +28,7 @@ from lic_fast.ops.prepared import prepared
 from lic_fast.ops.window_attention import relative_position_index
 from lic_fast.ops.windows import merge, partition, separated
 
-__all__ = ["LARGEST", "exact_window_attention", "reference"]
+__all__ = ["LARGEST", "bias_of_pairs", "exact_window_attention", "reference"]
 
 LARGEST = 2**10 - 1
 """Magnitude of queries, keys and values."""
@@ -75,7 +75,7 @@ def exact_window_attention(
     if not fits or not exact_on_cpu(qkv) or not qkv.numel():
         return reference(qkv, inverse_step, scale, table, value_step, window_size, shift)
     out = torch.empty(*qkv.shape[:3], channels)
-    bias = prepared(("exact bias", window_size), [table], lambda: _bias(table, window_size))
+    bias = prepared(("exact bias", window_size), [table], lambda: bias_of_pairs(table, window_size))
     _C.exact_window_attention(
         qkv.detach().contiguous().numpy(),
         inverse_step.contiguous().numpy(),
@@ -103,7 +103,7 @@ def reference(
     integers = (qkv * inverse_step).round().clamp(-LARGEST, LARGEST).double()
     q, k, v = partition(integers, window_size, shift, 3, len(scale))
     logits = (q @ k.transpose(-2, -1)).float() * scale.view(-1, 1, 1)
-    logits = logits + _bias(table, window_size)
+    logits = logits + bias_of_pairs(table, window_size)
     if shift:
         rows, columns = qkv.shape[1] // window_size, qkv.shape[2] // window_size
         apart = separated(rows, columns, window_size, shift, logits.device)[:, None]
@@ -115,7 +115,7 @@ def reference(
     return merge(attended[None], qkv.shape, window_size, shift) * value_step
 
 
-def _bias(table: Tensor, window_size: int) -> Tensor:
+def bias_of_pairs(table: Tensor, window_size: int) -> Tensor:
     """(heads, tokens, tokens): the table's entry of each pair."""
     tokens = window_size * window_size
     index = relative_position_index(window_size, table.device).flatten()

@@ -20,7 +20,7 @@ from lic_fast.ops.backend import current_backend
 from lic_fast.ops.channels_last import array_of, map_of
 from lic_fast.ops.integer_layer import Activation, Quantizer, integer_layer, pack
 
-__all__ = ["IntegerNetwork", "Layer"]
+__all__ = ["IntegerNetwork", "Layer", "composed"]
 
 
 class Layer(NamedTuple):
@@ -92,7 +92,7 @@ class IntegerNetwork:
         """
         elsewhere = any(half.device.type != "cpu" for half in x)
         if self._packed is None or elsewhere or current_backend() == "reference":
-            result = self._composed(x, residual)
+            result = composed(self.layers, x, residual)
             return result if out is None else _copied(result, out)
         into = None
         if out is not None:
@@ -108,12 +108,16 @@ class IntegerNetwork:
             return out if isinstance(out, Tensor) else list(out)
         return [map_of(half) for half in written] if isinstance(written, list) else map_of(written)
 
-    def _composed(self, x: Sequence[Tensor], residual: Tensor | None) -> Tensor | list[Tensor]:
-        *others, last = self.layers
-        result: Tensor | Sequence[Tensor] = x
-        for layer in others:
-            result = _layer(result[: len(layer.border)], layer, None)
-        return _layer(result if not others else result[: len(last.border)], last, residual)
+
+def composed(
+    layers: Sequence[Layer], x: Sequence[Tensor], residual: Tensor | None
+) -> Tensor | list[Tensor]:
+    """The definition of :class:`IntegerNetwork`: layer by layer."""
+    *others, last = layers
+    result: Tensor | Sequence[Tensor] = x
+    for layer in others:
+        result = _layer(result[: len(layer.border)], layer, None)
+    return _layer(result if not others else result[: len(last.border)], last, residual)
 
 
 def _layer(

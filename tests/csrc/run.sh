@@ -27,15 +27,19 @@ compile $memory tests/csrc/test_rans.cpp -o "$build/test_rans"
 integer=(csrc/integer/{conv,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
 compile $memory -pthread tests/csrc/test_integer.cpp "${integer[@]}" -o "$build/test_integer"
 
-compile $memory -pthread tests/csrc/test_transformer.cpp csrc/integer/transformer.cpp \
-  csrc/integer/{kernels,scalar,avx2,avx512,avx512vnni}.cpp -o "$build/test_transformer"
-"$build/test_transformer"
 "$build/test_integer"
 
 compile $memory -pthread tests/csrc/test_maps.cpp \
   csrc/attention/{window_attention,scalar,avx2,avx512}.cpp \
   csrc/channels/{channels,scalar,avx2,avx512}.cpp -o "$build/test_maps"
 "$build/test_maps"
+
+program=(csrc/integer/{program,transformer,conv,layer,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
+compile $memory -pthread tests/csrc/test_program.cpp "${program[@]}" -o "$build/test_program"
+"$build/test_program"
+compile -fsanitize=thread -pthread tests/csrc/test_program.cpp "${program[@]}" \
+  -o "$build/test_program_threads"
+"$build/test_program_threads"
 
 compile -fsanitize=thread -pthread tests/csrc/test_threads.cpp "${kernels[@]}" \
   -o "$build/test_threads"

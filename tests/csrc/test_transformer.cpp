@@ -54,8 +54,10 @@ void check_attention(std::mt19937& random) {
   const auto value_step = floats(random, channels, 1e-3f, 1.0f);
   const std::size_t shift = below(random, window);
   check_same(pixels * channels, [&](cpu::Isa isa, float* out) {
-    integer::attend({batch, height, width, channels, heads, window, shift, qkv.data(),
-                     inverse_step.data(), scale.data(), bias.data(), value_step.data(), out},
+    integer::attend({batch, height, width, channels, heads, window, shift,
+                     integer::dense_view(qkv.data(), height, width, 3 * channels),
+                     inverse_step.data(), scale.data(), bias.data(), value_step.data(),
+                     integer::dense_view(out, height, width, channels)},
                     isa, 2);
   });
 }

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lic_fast import _C, backend, rans
 from lic_fast.ops import exact_window_attention, window_attention
-from lic_fast.ops.exact_window_attention import LARGEST, _bias, reference
+from lic_fast.ops.exact_window_attention import LARGEST, bias_of_pairs, reference
 
 
 def operands(window, heads, size, rows=2, columns=3, batch=1, seed=0):
@@ -59,7 +59,7 @@ def test_every_instruction_set_gives_the_bits_of_the_definition(
     qkv, inverse, scale, table, step = operands(window, heads, size, *sides, batch=2, seed=seed)
     qkv[0] *= 3  # some beyond the range of the integers
     out = torch.full((*qkv.shape[:3], heads * size), float("nan"))
-    bias = _bias(table, window)
+    bias = bias_of_pairs(table, window)
     arrays = [tensor.numpy() for tensor in (qkv, inverse, scale, bias, step, out)]
     _C.exact_window_attention(*arrays, window, shift, threads, isa)
     assert torch.equal(out, reference(qkv, inverse, scale, table, step, window, shift))
@@ -73,7 +73,9 @@ def test_windows_that_the_fast_path_does_not_take_are_the_definition():
     for change in ({"window": 9}, {"shift": 4}):
         qkv, inverse, scale, table, step = operands(4, 1, 4, 1, 1)
         arguments = {"window": 4, "shift": 0, "threads": 1} | change
-        arrays = [t.numpy() for t in (qkv, inverse, scale, _bias(table, 4), step, qkv[..., :4])]
+        arrays = [
+            t.numpy() for t in (qkv, inverse, scale, bias_of_pairs(table, 4), step, qkv[..., :4])
+        ]
         arrays[-1] = arrays[-1].copy()
         with pytest.raises(ValueError, match=r"1\.\.8"):
             _C.exact_window_attention(*arrays, **arguments)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from torch import Tensor, nn
 
+from lic_fast.entropy.integer.recorded import Recorded
 from lic_fast.ops import exact
 from lic_fast.ops.exact_sigmoid import exact_sigmoid
 
@@ -39,4 +42,6 @@ class ExactSigmoid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of any shape, float32."""
+        if isinstance(x, Recorded):
+            return cast(Any, x).sigmoid()
         return exact_sigmoid(x)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
 from lic_fast.entropy.integer.fixed import FixedDtype, check_positive
 from lic_fast.entropy.integer.observed import Observed
 from lic_fast.entropy.integer.quantizer import HEADROOM
+from lic_fast.entropy.integer.recorded import Recorded
 from lic_fast.ops.exact_window_attention import LARGEST, exact_window_attention
 
 __all__ = ["IntegerWindowAttention"]
@@ -67,6 +70,8 @@ class IntegerWindowAttention(FixedDtype):
 
     def forward(self, qkv: Tensor) -> Tensor:
         """(B, H, W, 3 * C) float32 to (B, H, W, C) float32."""
+        if isinstance(qkv, Recorded):
+            return cast(Any, qkv).attention(self)
         return exact_window_attention(
             qkv,
             self.inverse_step,

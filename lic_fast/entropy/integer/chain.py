@@ -22,7 +22,7 @@ from lic_fast.ops.integer_layer import Activation, Quantizer
 from lic_fast.ops.integer_network import IntegerNetwork, Layer
 from lic_fast.ops.prepared import prepared
 
-__all__ = ["IntegerChain", "integer_chain"]
+__all__ = ["IntegerChain", "integer_chain", "layer_of"]
 
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     ExactGELU: "gelu",
@@ -181,17 +181,10 @@ class _Segment:
         return out
 
 
-def _layer(conv: IntegerConv2d, activation: Activation, following: IntegerConv2d | None) -> Layer:
-    repeats = 1 if following is None else len(conv.bias) // following.weight.shape[1]
-    output = None
-    if following is not None:
-        inverse, zero, bits = following.quantizer
-        # Channels before the shuffle are (M, r, r).
-        output = Quantizer(
-            inverse.repeat_interleave(repeats), zero.repeat_interleave(repeats), bits
-        )
+def layer_of(conv: IntegerConv2d, activation: Activation, output: Quantizer | None) -> Layer:
+    """An integer convolution as a layer of a network, which does not keep the buffers alive."""
     return Layer(
-        conv.weight,
+        conv.weight.detach(),
         conv.bias,
         conv.scale,
         conv.border,
@@ -199,6 +192,16 @@ def _layer(conv: IntegerConv2d, activation: Activation, following: IntegerConv2d
         activation=activation,
         output=output,
     )
+
+
+def _layer(conv: IntegerConv2d, activation: Activation, following: IntegerConv2d | None) -> Layer:
+    if following is None:
+        return layer_of(conv, activation, None)
+    repeats = len(conv.bias) // following.weight.shape[1]
+    inverse, zero, bits = following.quantizer
+    # Channels before the shuffle are (M, r, r).
+    output = Quantizer(inverse.repeat_interleave(repeats), zero.repeat_interleave(repeats), bits)
+    return layer_of(conv, activation, output)
 
 
 def _phase(layer: Layer, k: int, up: int) -> Layer:

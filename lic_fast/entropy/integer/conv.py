@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from lic_fast.entropy.integer.fixed import FixedDtype, check_positive
 from lic_fast.entropy.integer.quantizer import step_of
+from lic_fast.entropy.integer.recorded import Recorded
 from lic_fast.entropy.integer.rounding import LARGEST_WEIGHT, nearest, round_weights
 from lic_fast.ops.integer_layer import Activation, Quantizer, integer_layer
 from lic_fast.ops.prepared import prepared
@@ -184,6 +185,8 @@ class IntegerConv2d(FixedDtype):
         self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None
     ) -> Tensor:
         """(B, N, H, W) float32 to (B, M, H', W') float32, ``activation(conv(x) + residual)``."""
+        if isinstance(x, Recorded):
+            return cast(Any, x).layer(self, activation, residual)
         quantizer = self.quantizer
         out = integer_layer(
             quantizer(x)[: self._halves],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.entropy.integer.fixed import FixedDtype, check_positive
 from lic_fast.entropy.integer.observed import Observed
 from lic_fast.entropy.integer.quantizer import HEADROOM, quantizer_of
+from lic_fast.entropy.integer.recorded import Recorded
 from lic_fast.ops import exact
 from lic_fast.ops.exact_layer_norm import LARGEST, exact_layer_norm
 
@@ -60,6 +61,8 @@ class ExactLayerNorm(FixedDtype):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) float32 to (..., C) float32."""
+        if isinstance(x, Recorded):
+            return cast(Any, x).norm(self)
         return exact_layer_norm(x, self.weight, self.bias, self.inverse_step, self.epsilon)
 
 

@@ -3,35 +3,40 @@
 :func:`lic_fast.entropy.slices.run_slices` is the definition: every network quantises
 its own input. Here the activations of the hyperprior's share and of each decoded
 slice are written once, side by side, into a map of which every later network reads
-the first channels; a network is one call, whose hidden maps are integers. The bits
-are the same, since a map has one quantizer, whoever reads it.
+the first channels. A network, with the attention before it where there is one, is a
+program of which the maps in between never leave ``csrc``; mean and scale programs run
+side by side. The bits are the same, since a map has one quantizer, whoever reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from lic_fast.entropy.integer.activation import ExactGELU
+from lic_fast.entropy.integer.chain import layer_of
 from lic_fast.entropy.integer.conv import IntegerConv2d
+from lic_fast.entropy.integer.program import Output, RecordedProgram, program_of
+from lic_fast.entropy.integer.recorded import Recorded, UnrecordableError
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.exact_add_residual import exact_add_residual
 from lic_fast.ops.exact_quantize import exact_quantize
 from lic_fast.ops.integer_layer import Quantizer
 from lic_fast.ops.integer_network import IntegerNetwork, Layer
+from lic_fast.ops.integer_program import Call, run_programs
 from lic_fast.ops.prepared import prepared
 
 if TYPE_CHECKING:
     from lic_fast.entropy.slices import SliceNetworks
 
-__all__ = ["AttendedSupport", "IntegerSlices", "PlainSupport", "Support", "integer_slices"]
+__all__ = ["IntegerSlices", "Support", "integer_slices"]
 
 
 def integer_slices(networks: SliceNetworks, latents: Tensor) -> IntegerSlices | None:
-    """The networks as chains of integer layers, if the fast path may run and they are such.
+    """The networks as programs, if the fast path may run and they are such as it knows.
 
     Made once for as long as their numbers stay.
     """
@@ -40,60 +45,91 @@ def integer_slices(networks: SliceNetworks, latents: Tensor) -> IntegerSlices | 
     every: list[Any] = [*networks.mean, *networks.scale, *networks.lrp]
     if not all(_is_chain(network) for network in every):
         return None
-    numbers = [buffer for network in every for buffer in network.buffers()]
-    made = prepared("integer slices", numbers, lambda: IntegerSlices(networks))
-    return made if made.shared else None
+    attention = [*(networks.mean_attention or ()), *(networks.scale_attention or ())]
+    numbers = _numbers([*every, *attention])
+    if numbers is None:
+        return None
+    made = prepared("integer slices", numbers, lambda: _made_of(networks))
+    return made if made is not None and made.shared else None
+
+
+def _made_of(networks: SliceNetworks) -> IntegerSlices | None:
+    try:
+        return IntegerSlices(networks)
+    except UnrecordableError:
+        return None
+
+
+def _numbers(networks: list[Any]) -> list[Tensor] | None:
+    """All buffers, the first layer's weights first; None if somebody watches a module.
+
+    There are thousands, for every picture: this takes a fifth of the time of
+    :meth:`torch.nn.Module.buffers`.
+    """
+    found: list[Tensor] = []
+    waiting = networks[::-1]
+    while waiting:
+        module = waiting.pop()
+        if module._forward_hooks or module._forward_pre_hooks:
+            return None
+        found.extend(module._buffers.values())
+        waiting.extend(reversed(module._modules.values()))
+    return [x for x in found if x is not None]
 
 
 def _is_chain(network: Any) -> bool:
-    """Whether the network is integer convolutions with GELU between, and nobody watches it."""
+    """Whether the network is integer convolutions with GELU between."""
     if not isinstance(network, nn.Sequential) or len(network) % 2 == 0:
         return False
     kinds = (IntegerConv2d, ExactGELU)
-    return all(
-        type(layer) is kinds[i % 2] and not layer._forward_hooks and not layer._forward_pre_hooks
-        for i, layer in enumerate(network)
-    )
+    return all(type(layer) is kinds[i % 2] for i, layer in enumerate(network))
 
 
 class IntegerSlices:
     """Mean, scale and LRP networks of all slices.
 
     Attributes:
+        limit: Slices that later ones depend on.
+        width: Channels of a slice.
+        own: The quantizer of each slice itself.
+        mean: The mean networks' programs, behind their attention.
+        scale: The scale networks'.
+        attended: Channels that the attention before each mean network gives, which the program
+            gives too for the LRP network to read; 0 where there is none.
         shared: Whether networks that read the same map quantise it alike, as those that
             :func:`lic_fast.make_portable` makes do. Without that there is no fast path.
+
+    Raises:
+        UnrecordableError: A network does what no program does.
     """
 
     def __init__(self, networks: SliceNetworks) -> None:
         self.limit = networks.steps()[-1][0]
-        kinds = [
-            [_convolutions(network) for network in kind]
-            for kind in (networks.mean, networks.scale, networks.lrp)
-        ]
-        self._mean, self._scale, self._lrp = (
-            [IntegerNetwork(_layers(convolutions)) for convolutions in kind] for kind in kinds
-        )
-        self._halves = [[convolutions[0].halves for convolutions in kind] for kind in kinds]
-        self.mean_input, self.scale_input, lrp_input = (
-            [convolutions[0].quantizer for convolutions in kind] for kind in kinds
-        )
-        self.width = kinds[0][0][-1].weight.shape[0]
+        lrp = [_convolutions(network) for network in networks.lrp]
+        self._lrp = [IntegerNetwork(_layers(convolutions)) for convolutions in lrp]
+        self._lrp_halves = [convolutions[0].halves for convolutions in lrp]
+        lrp_input = [convolutions[0].quantizer for convolutions in lrp]
+        self.width = len(lrp[0][-1].bias)
         self.own = [_part(q, len(q.zero) - self.width, len(q.zero)) for q in lrp_input]
-        attended = networks.mean_attention is not None
-        decoded = [*self.own[: self.limit]]
-        self.shared = all(
-            _same(_part(lrp, 0, len(mean.zero)), mean)
-            and (
-                attended
-                or (
-                    _same(mean, _joined([self.mean_input[0], *decoded[: min(i, self.limit)]]))
-                    and _same(scale, _joined([self.scale_input[0], *decoded[: min(i, self.limit)]]))
-                )
+        self.mean: list[RecordedProgram] = []
+        self.scale: list[RecordedProgram] = []
+        self.attended: list[int] = []
+        self.shared = True
+        for i, quantizer in enumerate(lrp_input):
+            channels = len(quantizer.zero) - self.width
+            beside = _part(quantizer, 0, channels)
+            mean, attended = _recorded(networks.mean[i], networks.mean_attention, i, beside)
+            scale, _ = _recorded(networks.scale[i], networks.scale_attention, i, None)
+            self.mean.append(mean)
+            self.scale.append(scale)
+            self.attended.append(channels if attended else 0)
+            decoded = self.own[: min(i, self.limit)]
+            self.shared = (
+                self.shared
+                and (attended or _same(beside, mean.quantizer))
+                and _same(mean.quantizer, _joined([self.mean[0].quantizer, *decoded]))
+                and _same(scale.quantizer, _joined([self.scale[0].quantizer, *decoded]))
             )
-            for i, (mean, scale, lrp) in enumerate(
-                zip(self.mean_input, self.scale_input, lrp_input, strict=True)
-            )
-        )
 
     def run_step(
         self,
@@ -102,138 +138,118 @@ class IntegerSlices:
         quantize: Callable[[Tensor, Tensor], Tensor],
     ) -> Tensor:
         """The decoded slices of a step; see :mod:`lic_fast.entropy.slices`."""
-        maps = [support.read(i) for i in step]
-        mean, scale = (
-            self._all(networks, halves, [pair[kind] for pair in maps], step)
-            for kind, (networks, halves) in enumerate(
-                ((self._mean, self._halves[0]), (self._scale, self._halves[1]))
-            )
+        mean, scale = (support.new(len(step) * self.width) for _ in range(2))
+        run_programs(
+            [
+                call
+                for place, i in enumerate(step)
+                for call in self._calls(i, place, support, mean, scale)
+            ]
         )
         quantized = quantize(mean, scale)
         residual = torch.empty_like(mean)
         for place, i in enumerate(step):
             own = self._own(place)
             read = support.read_with(i, quantized[:, own])
-            self._lrp[i](read[: self._halves[2][i]], out=residual[:, own])
+            self._lrp[i](read[: self._lrp_halves[i]], out=residual[:, own])
         decoded = exact_add_residual(quantized, residual)
         for place, i in enumerate(step):
             support.append(i, decoded[:, self._own(place)])
         return decoded
 
-    def _all(
-        self,
-        networks: list[IntegerNetwork],
-        halves: list[int],
-        maps: list[list[Tensor]],
-        step: range,
-    ) -> Tensor:
-        """The outputs of a step's networks side by side, written where they belong."""
-        batch, _, height, width = maps[0][0].shape
-        shape = (batch, len(step) * self.width, height, width)
-        out = torch.empty(shape, memory_format=torch.channels_last)
-        for place, i in enumerate(step):
-            networks[i](maps[place][: halves[i]], out=out[:, self._own(place)])
-        return out
+    def _calls(
+        self, i: int, place: int, support: Support, mean: Tensor, scale: Tensor
+    ) -> Iterator[Call]:
+        """Of a slice's programs, which write where their outputs belong."""
+        own = self._own(place)
+        means, scales = support.read(i)
+        attended = support.attended(i)
+        outputs = [[mean[:, own]]] if attended is None else [attended, [mean[:, own]]]
+        yield self.mean[i].program, [means], outputs
+        yield self.scale[i].program, [scales], [[scale[:, own]]]
 
     def _own(self, place: int) -> slice:
         return slice(place * self.width, (place + 1) * self.width)
 
 
-class Support(Protocol):
-    """What the networks read, as activations."""
+class Support:
+    """What the networks read, as activations: the hyperprior's share and decoded slices.
 
-    def read(self, i: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Halves of the inputs of slice i's mean and scale networks."""
-
-    def read_with(self, i: int, quantized: Tensor) -> list[Tensor]:
-        """The mean network's input and the quantised slice beside it."""
-
-    def append(self, i: int, decoded: Tensor) -> None:
-        """Takes a decoded slice."""
-
-
-class PlainSupport:
-    """Of networks that read the hyperprior's share and decoded slices themselves."""
+    Args:
+        slices: The networks.
+        latent_means: (B, M, H, W), the hyperprior's share of the means.
+        latent_scales: (B, M, H, W), the hyperprior's share of the scales.
+    """
 
     def __init__(self, slices: IntegerSlices, latent_means: Tensor, latent_scales: Tensor) -> None:
         self._slices = slices
+        self._like = latent_means
         self._start = latent_means.shape[1]
         decoded = slices.limit * slices.width
         # One more slice, which only LRP networks read.
-        self._mean = _maps(latent_means, self._start + decoded + slices.width)
-        self._scale = _maps(latent_scales, self._start + decoded)
-        _write(latent_means, slices.mean_input[0], self._mean, 0)
-        _write(latent_scales, slices.scale_input[0], self._scale, 0)
+        self._mean = self._maps(self._start + decoded + slices.width)
+        self._scale = self._maps(self._start + decoded)
+        self._attended: dict[int, list[Tensor]] = {}
+        _write(latent_means, slices.mean[0].quantizer, self._mean, 0)
+        _write(latent_scales, slices.scale[0].quantizer, self._scale, 0)
 
-    def _place(self, i: int) -> int:
-        return self._start + min(i, self._slices.limit) * self._slices.width
+    def new(self, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A map of the latents' sides with channels last, to be written."""
+        batch, _, *sides = self._like.shape
+        shape = (batch, channels, *sides)
+        return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
 
     def read(self, i: int) -> tuple[list[Tensor], list[Tensor]]:
-        """See :class:`Support`."""
+        """Halves of the inputs of slice i's mean and scale networks."""
         end = self._place(i)
         return [half[:, :end] for half in self._mean], [half[:, :end] for half in self._scale]
 
+    def attended(self, i: int) -> list[Tensor] | None:
+        """Where slice i's attention writes, None without one."""
+        channels = self._slices.attended[i]
+        if not channels:
+            return None
+        self._attended[i] = self._maps(channels + self._slices.width)
+        return [half[:, :channels] for half in self._attended[i]]
+
     def read_with(self, i: int, quantized: Tensor) -> list[Tensor]:
-        """See :class:`Support`."""
-        place = self._place(i)
-        # Over that of the slice before, where slices have the same support.
-        _write(quantized, self._slices.own[i], self._mean, place)
-        return [half[:, : place + self._slices.width] for half in self._mean]
+        """The mean network's input, behind its attention, and the quantised slice beside it."""
+        width = self._slices.width
+        if self._slices.attended[i]:
+            maps, place = self._attended.pop(i), self._slices.attended[i]
+        else:
+            # Over that of the slice before, where slices have the same support.
+            maps, place = self._mean, self._place(i)
+        _write(quantized, self._slices.own[i], maps, place)
+        return [half[:, : place + width] for half in maps]
 
     def append(self, i: int, decoded: Tensor) -> None:
-        """See :class:`Support`."""
+        """Takes a decoded slice."""
         if i >= self._slices.limit:
             return
         for maps in (self._mean, self._scale):
             _write(decoded, self._slices.own[i], maps, self._place(i))
 
+    def _place(self, i: int) -> int:
+        return self._start + min(i, self._slices.limit) * self._slices.width
 
-class AttendedSupport:
-    """Of networks that read what an attention module makes of it (TCM)."""
-
-    def __init__(
-        self,
-        slices: IntegerSlices,
-        networks: SliceNetworks,
-        latent_means: Tensor,
-        latent_scales: Tensor,
-    ) -> None:
-        self._slices = slices
-        self._networks = networks
-        self._latents = (latent_means, latent_scales)
-        self._decoded: list[Tensor] = []
-        self._mean: dict[int, list[Tensor]] = {}
-
-    def read(self, i: int) -> tuple[list[Tensor], list[Tensor]]:
-        """See :class:`Support`."""
-        networks, slices = self._networks, self._slices
-        assert networks.mean_attention is not None
-        assert networks.scale_attention is not None
-        support = networks.support(self._decoded)
-        mean = networks.mean_attention[i](torch.cat([self._latents[0], *support], 1))
-        scale = networks.scale_attention[i](torch.cat([self._latents[1], *support], 1))
-        maps = _maps(mean, mean.shape[1] + slices.width)
-        _write(mean, slices.mean_input[i], maps, 0)
-        self._mean[i] = maps
-        return [half[:, : mean.shape[1]] for half in maps], slices.scale_input[i](scale)
-
-    def read_with(self, i: int, quantized: Tensor) -> list[Tensor]:
-        """See :class:`Support`."""
-        maps = self._mean.pop(i)
-        _write(quantized, self._slices.own[i], maps, maps[0].shape[1] - self._slices.width)
-        return maps
-
-    def append(self, i: int, decoded: Tensor) -> None:
-        """See :class:`Support`."""
-        self._decoded.append(decoded)
+    def _maps(self, channels: int) -> list[Tensor]:
+        return [self.new(channels, torch.uint8) for _ in range(2)]
 
 
-def _maps(like: Tensor, channels: int) -> list[Tensor]:
-    """Both halves of a map of the same sides, with channels last, to be written."""
-    shape = (len(like), channels, *like.shape[2:])
-    return [
-        torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last) for _ in range(2)
-    ]
+def _recorded(
+    network: Any, attention: Any, i: int, beside: Quantizer | None
+) -> tuple[RecordedProgram, bool]:
+    """The program of a network, and whether it gives the map before it for LRP too."""
+    # An attention has as many channels behind it as before it.
+    given = Recorded.input(len(_convolutions(network)[0].zero))
+    attended = given if attention is None else attention[i](given)
+    outputs: list[Output] = [(network(attended), None)]
+    if attention is None:
+        return program_of(given, outputs), False
+    if beside is not None:
+        outputs.insert(0, (attended, beside))
+    return program_of(given, outputs), beside is not None
 
 
 def _write(x: Tensor, quantizer: Quantizer, maps: list[Tensor], first: int) -> None:
@@ -247,18 +263,10 @@ def _convolutions(network: Any) -> list[IntegerConv2d]:
 
 
 def _layers(convolutions: list[IntegerConv2d]) -> list[Layer]:
-    following = [conv.quantizer for conv in convolutions[1:]]
+    following = [*(conv.quantizer for conv in convolutions[1:]), None]
     return [
-        Layer(
-            conv.weight,
-            conv.bias,
-            conv.scale,
-            conv.border,
-            conv.stride,
-            activation="none" if output is None else "gelu",
-            output=output,
-        )
-        for conv, output in zip(convolutions, [*following, None], strict=True)
+        layer_of(conv, "none" if output is None else "gelu", output)
+        for conv, output in zip(convolutions, following, strict=True)
     ]
 
 

@@ -1,0 +1,203 @@
+"""From a network that was recorded to the program that computes it in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from lic_fast.entropy.integer.chain import layer_of
+from lic_fast.entropy.integer.recorded import Node, Recorded, UnrecordableError
+from lic_fast.ops.integer_layer import Quantizer
+from lic_fast.ops.integer_program import (
+    AttentionStep,
+    GateStep,
+    IntegerProgram,
+    LayersStep,
+    Map,
+    NormStep,
+    QuantizeStep,
+    Step,
+)
+
+__all__ = ["Output", "RecordedProgram", "program_of"]
+
+Output = tuple[Recorded, Quantizer | None]
+"""A map, as activations if there is a quantizer."""
+
+
+class RecordedProgram:
+    """A program with one input.
+
+    Attributes:
+        program: The steps.
+        quantizer: Of the input.
+    """
+
+    def __init__(self, program: IntegerProgram, quantizer: Quantizer) -> None:
+        self.program = program
+        self.quantizer = quantizer
+
+
+def program_of(given: Recorded, outputs: Sequence[Output]) -> RecordedProgram:
+    """The program that makes the outputs of the activations of what is given.
+
+    Raises:
+        UnrecordableError: A map is used in a way that programs have no step for.
+    """
+    return _Lowering(given.node, outputs).result()
+
+
+class _Lowering:
+    """Nodes to steps.
+
+    Finds which maps are needed as floats and which as activations, and which are only what one
+    layer gives the next, so that both are one network.
+    """
+
+    def __init__(self, given: Node, outputs: Sequence[Output]) -> None:
+        self._given = given
+        self._outputs = [(recorded.node, quantizer) for recorded, quantizer in outputs]
+        self._nodes = _ordered([node for node, _ in self._outputs])
+        self._wanted: dict[Node, list[Quantizer]] = {node: [] for node in self._nodes}
+        self._floats: set[Node] = set()
+        self._readers: dict[Node, list[Node]] = {node: [] for node in self._nodes}
+        for node in self._nodes:
+            self._note_reads(node)
+        for node, quantizer in self._outputs:
+            if quantizer is None:
+                self._floats.add(node)
+            else:
+                self._want(node, quantizer)
+        self._maps: list[Map] = []
+        self._steps: list[Step] = []
+        self._values: dict[Node, int] = {}
+        self._activations: dict[Node, list[tuple[Quantizer, int]]] = {n: [] for n in self._nodes}
+
+    def _note_reads(self, node: Node) -> None:
+        for operand in node.operands:
+            self._readers[operand].append(node)
+            if node.kind == "layer":
+                self._want(operand, node.module.quantizer)
+            else:
+                self._floats.add(operand)
+        if node.residual is not None:
+            self._readers[node.residual].append(node)
+            self._floats.add(node.residual)
+
+    def _want(self, node: Node, quantizer: Quantizer) -> None:
+        if not any(_same(quantizer, other) for other in self._wanted[node]):
+            self._wanted[node].append(quantizer)
+
+    def result(self) -> RecordedProgram:
+        wanted = self._wanted.get(self._given, [])
+        if len(wanted) != 1 or self._given in self._floats:
+            raise UnrecordableError("what is given must be read as activations, always the same")
+        self._new_activations(self._given, wanted[0])
+        for node in self._nodes:
+            if node.kind == "layer":
+                if not self._hidden(node):
+                    self._add_layers(node)
+            elif node is not self._given:
+                self._add_other(node)
+        outputs = [
+            self._values[node] if quantizer is None else self._read(node, quantizer)
+            for node, quantizer in self._outputs
+        ]
+        inputs = [self._read(self._given, wanted[0])]
+        return RecordedProgram(IntegerProgram(self._maps, self._steps, inputs, outputs), wanted[0])
+
+    def _hidden(self, node: Node) -> bool:
+        """Whether the map behind a layer is only the next layer's input."""
+        readers = self._readers[node]
+        return (
+            len(readers) == 1
+            and readers[0].kind == "layer"
+            and node.residual is None
+            and node not in self._floats
+            and all(node is not other for other, _ in self._outputs)
+        )
+
+    def _add_layers(self, last: Node) -> None:
+        nodes = [last]
+        while nodes[0].operands[0].kind == "layer" and self._hidden(nodes[0].operands[0]):
+            nodes.insert(0, nodes[0].operands[0])
+        wanted: list[Quantizer | None] = [*self._wanted[last]]
+        output, *others = wanted or [None]
+        following = [node.module.quantizer for node in nodes[1:]]
+        layers = [
+            layer_of(node.module, node.activation, quantizer)
+            for node, quantizer in zip(nodes, [*following, output], strict=True)
+        ]
+        values = None
+        if last in self._floats or others:
+            values = self._values[last] = self._new(Map(last.channels))
+        residual = None if last.residual is None else self._values[last.residual]
+        source = self._read(nodes[0].operands[0], nodes[0].module.quantizer)
+        activations = None if output is None else self._new_activations(last, output)
+        self._steps.append(LayersStep(layers, source, residual, values, activations))
+        for other in others:
+            assert values is not None
+            assert other is not None
+            self._steps.append(QuantizeStep(other, values, self._new_activations(last, other)))
+
+    def _add_other(self, node: Node) -> None:
+        # A sigmoid or a product is part of a gate, which reads what they read.
+        if node.kind not in ("norm", "attention", "gate"):
+            raise UnrecordableError(f"no step for a {node.kind}")
+        wanted = self._wanted[node]
+        if len(wanted) != 1 or node in self._floats:
+            raise UnrecordableError(f"a {node.kind} is not only read as activations")
+        x, *others = [self._values[operand] for operand in node.operands]
+        to = self._new_activations(node, wanted[0])
+        module = node.module
+        step: Step
+        if node.kind == "norm":
+            numbers = (module.weight, module.bias, module.inverse_step, module.epsilon)
+            step = NormStep(*numbers, wanted[0], x, to)
+        elif node.kind == "attention":
+            numbers = (module.inverse_step, module.scale, module.table, module.value_step)
+            step = AttentionStep(*numbers, module.window_size, module.shift, wanted[0], x, to)
+        else:
+            gate, residual = others
+            step = GateStep(wanted[0], x, gate, residual, to)
+        self._steps.append(step)
+
+    def _new(self, new: Map) -> int:
+        self._maps.append(new)
+        return len(self._maps) - 1
+
+    def _new_activations(self, node: Node, quantizer: Quantizer) -> int:
+        made = self._new(Map(node.channels, quantizer.bits // 7))
+        self._activations[node].append((quantizer, made))
+        return made
+
+    def _read(self, node: Node, quantizer: Quantizer) -> int:
+        return next(made for known, made in self._activations[node] if _same(known, quantizer))
+
+
+def _ordered(last: Iterable[Node]) -> list[Node]:
+    """All nodes, each behind those that it reads."""
+    done: dict[Node, None] = {}
+
+    def visit(node: Node) -> None:
+        if node not in done:
+            for operand in (*node.operands, *([] if node.residual is None else [node.residual])):
+                visit(operand)
+            done[node] = None
+
+    for node in last:
+        visit(node)
+    return list(done)
+
+
+def _same(one: Quantizer, other: Quantizer) -> bool:
+    def equal(a: Tensor, b: Tensor) -> bool:
+        return a is b or torch.equal(a, b)
+
+    return (
+        one.bits == other.bits
+        and equal(one.inverse_step, other.inverse_step)
+        and equal(one.zero, other.zero)
+    )

@@ -1,0 +1,113 @@
+"""Maps that stand for tensors while modules tell what they would compute.
+
+The modules of an integer entropy path, given a :class:`Recorded` map instead of a tensor, compute
+nothing but note themselves; so running a network's own ``forward`` on one gives the steps of a
+program (:mod:`lic_fast.entropy.integer.program`), and a network is written down once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lic_fast.ops.integer_layer import Activation
+
+__all__ = ["Kind", "Node", "Recorded", "UnrecordableError"]
+
+Kind = Literal["input", "layer", "norm", "attention", "sigmoid", "product", "gate"]
+
+_CHANNELS_LAST = (0, 2, 3, 1)
+_CHANNELS_FIRST = (0, 3, 1, 2)
+
+
+class UnrecordableError(Exception):
+    """A network does something that programs have no step for."""
+
+
+@dataclass(eq=False)
+class Node:
+    """What computes a map.
+
+    Attributes:
+        kind: What it is. Sigmoids and products are only parts of gates.
+        channels: Of the map.
+        operands: What it reads.
+        module: Whose numbers it has, or None.
+        activation: Behind a layer.
+        residual: What a layer adds before that, or None.
+    """
+
+    kind: Kind
+    channels: int
+    operands: Sequence[Node] = ()
+    module: Any = None
+    activation: Activation = "none"
+    residual: Node | None = field(default=None)
+
+
+class Recorded:
+    """A map (B, C, H, W) or (B, H, W, C), which is the same here.
+
+    Args:
+        node: What computes it.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+    @classmethod
+    def input(cls, channels: int) -> Recorded:
+        """A map that is given."""
+        return cls(Node("input", channels))
+
+    def layer(self, module: Any, activation: Activation, residual: Any) -> Recorded:
+        """Behind an :class:`~lic_fast.entropy.integer.conv.IntegerConv2d`."""
+        skip = None if residual is None else _node(residual)
+        channels = len(module.bias)
+        return Recorded(Node("layer", channels, [self.node], module, activation, skip))
+
+    def norm(self, module: Any) -> Recorded:
+        """Behind an :class:`~lic_fast.entropy.integer.norm.ExactLayerNorm`."""
+        return Recorded(Node("norm", self.node.channels, [self.node], module))
+
+    def attention(self, module: Any) -> Recorded:
+        """Behind an :class:`~lic_fast.entropy.integer.attention.IntegerWindowAttention`."""
+        return Recorded(Node("attention", len(module.value_step), [self.node], module))
+
+    def sigmoid(self) -> Recorded:
+        """The logistic function."""
+        return Recorded(Node("sigmoid", self.node.channels, [self.node]))
+
+    def permute(self, *order: int) -> Recorded:
+        """Channels last or first; anything else is refused."""
+        if order not in (_CHANNELS_LAST, _CHANNELS_FIRST):
+            raise UnrecordableError(f"no step permutes to {order}")
+        return self
+
+    def __mul__(self, other: Any) -> Recorded:
+        """A map times a sigmoid."""
+        gate = _node(other)
+        if gate.kind != "sigmoid":
+            raise UnrecordableError("no step multiplies but with a sigmoid")
+        return Recorded(Node("product", self.node.channels, [self.node, gate.operands[0]]))
+
+    def __add__(self, other: Any) -> Recorded:
+        """Such a product plus a map."""
+        if self.node.kind != "product":
+            raise UnrecordableError("no step adds but behind a product or a layer")
+        return Recorded(Node("gate", self.node.channels, [*self.node.operands, _node(other)]))
+
+    @classmethod
+    def __torch_function__(cls, function: Any, *_: Any, **__: Any) -> Any:
+        """Refuses the functions of PyTorch, which look for this."""
+        raise UnrecordableError(f"no step for {function}")
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnrecordableError(f"a recorded map has no {name}")
+
+
+def _node(x: Any) -> Node:
+    if not isinstance(x, Recorded):
+        raise UnrecordableError(f"{type(x).__name__} is no recorded map")
+    return x.node
