@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 import lic_fast
 from lic_fast.codec import decode_image, encode_image, metrics, read_picture
-from lic_fast.entropy.integer import conv, quantizer
+from lic_fast.entropy.integer import conv, quantizer, rounding
 from lic_fast.entropy.integer.rounding import nearest
 from lic_fast.models import TCM, WACNN, SliceCompressionModel, SymmetricalTransFormer
 from lic_fast.models.portable import make_portable, maps
@@ -139,7 +139,7 @@ def variants(net: SliceCompressionModel) -> dict[str, Callable[[], Any]]:
     @contextmanager
     def plain_rounding() -> Iterator[None]:
         with mock.patch.object(
-            conv, "round_weights", lambda w, scale, covariance: nearest(w, scale)
+            rounding, "round_weights", lambda w, scale, covariance: nearest(w, scale)
         ):
             yield
 

@@ -58,6 +58,15 @@ def export(
         int,
         typer.Option("--images", min=1, metavar="N", help="Take N of the photographs, evenly."),
     ] = 48,
+    bits: Annotated[
+        int,
+        typer.Option(
+            "--bits",
+            metavar="14|7",
+            help="Of activations in the mean and scale networks; 7 for a model that was trained "
+            "for them.",
+        ),
+    ] = 14,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -67,6 +76,8 @@ def export(
     """
     if not out.name.endswith(_SUFFIX):
         fail(f"-o {display(out)}: a model's name ends with {_SUFFIX}")
+    if bits not in (7, 14):
+        fail(f"--bits {bits}: it must be 7 or 14")
     if os.path.lexists(out) and not overwrite:
         fail(f"{display(out)} exists already; --overwrite replaces it", status=1)
     if not out.parent.is_dir():
@@ -90,7 +101,7 @@ def export(
         pictures = [picture for path in paths if (picture := _read(path)) is not None]
         if not pictures:
             fail("--calibrate: none of the pictures can be read", status=1)
-        model = make_portable(named.model, pictures, progress=progress)
+        model = make_portable(named.model, pictures, bits=bits, progress=progress)
         data = portable_file(model)
         codec.write_bytes_atomically(out, data, overwrite=overwrite)
     if not quiet:

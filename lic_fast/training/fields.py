@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 
 from lic_fast.errors import RecipeError
 
-__all__ = ["choice", "integer", "number", "numbers", "read_section", "switch", "words"]
+__all__ = [
+    "choice",
+    "integer",
+    "integers",
+    "number",
+    "numbers",
+    "read_section",
+    "switch",
+    "words",
+]
 
 Section = TypeVar("Section")
 Check = Callable[[Any], Any]
@@ -59,6 +68,17 @@ def integer(default: Any = MISSING, *, least: int | None = None, most: int | Non
         if not good or _outside(value, least, None, most):
             raise ValueError(f"a whole number{_bounds(least, None, most)}")
         return int(value)
+
+    return _key(check, default)
+
+
+def integers(*values: int, default: int) -> Any:
+    """One of some whole numbers."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value not in values:
+            raise ValueError(" or ".join(map(str, values)))
+        return value
 
     return _key(check, default)
 

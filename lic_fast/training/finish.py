@@ -16,7 +16,7 @@ from lic_fast.models.portable import make_portable, portable_file
 from lic_fast.training.cache import PictureCache
 from lic_fast.training.job import Reporter
 from lic_fast.training.plot import plot_run
-from lic_fast.training.recipe import Recipe
+from lic_fast.training.recipe import Export, Recipe
 
 __all__ = ["FLOAT", "PORTABLE", "calibration", "draw", "write_float", "write_portable"]
 
@@ -61,7 +61,8 @@ def write_portable(
     folder: Path,
     model: SliceCompressionModel,
     cache: PictureCache,
-    images: int,
+    export: Export,
+    bits: int,
     reporter: Reporter,
 ) -> Path:
     """The portable model, calibrated on pictures that it was trained on.
@@ -70,10 +71,12 @@ def write_portable(
         folder: The run's.
         model: With tables.
         cache: The training pictures.
-        images: How many of them to take.
+        export: How many of them to take.
+        bits: Of activations in the mean and scale networks.
         reporter: Told of the progress.
     """
-    portable = make_portable(model, calibration(cache, images), progress=reporter.working)
+    pictures = calibration(cache, export.images)
+    portable = make_portable(model, pictures, bits=bits, progress=reporter.working)
     path = folder / PORTABLE
     write_bytes_atomically(path, portable_file(portable), overwrite=True)
     return path

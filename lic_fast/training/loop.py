@@ -101,6 +101,7 @@ class Run:
             recipe.loss,
             getattr(torch, recipe.precision.autocast),
             self.channels_last,
+            self.state.simulation,
         )
         self.objective: nn.Module = accelerator.prepare_model(objective)
         self.log = RunLog(job.folder, self.state.step) if accelerator.is_main_process else None
@@ -143,6 +144,7 @@ class Run:
             begun = time.perf_counter()
             for group in state.optimizer.param_groups:
                 group["lr"] = recipe.optimizer.lr * learning_rate_factor(recipe.schedule, done)
+            self._choose_grids(done)
             self._step(next(batches))
             seconds, steps = self.timed
             self.timed = seconds + time.perf_counter() - begun, steps + 1
@@ -159,6 +161,14 @@ class Run:
             self.accelerator.num_processes,
         )
         return iter(loader(crops, numbers, self.device))
+
+    def _choose_grids(self, done: float) -> None:
+        """Those of the simulated rounding, by the same pictures in every process."""
+        wish, simulation = self.recipe.quantization, self.state.simulation
+        if simulation is None or done < wish.begin:
+            return
+        if not simulation.ready or self.state.step % wish.steps == 0:
+            simulation.choose(finish.calibration(self.cache, wish.images))
 
     def _step(self, pixels: Tensor) -> None:
         state, recipe = self.state, self.recipe.optimizer
@@ -271,8 +281,9 @@ class Run:
             files.append(finish.write_float(folder, model, self.recipe))
             files += finish.draw(folder, self.recipe.loss.metric, told)
             if self.recipe.export.portable:
-                images = self.recipe.export.images
-                files.append(finish.write_portable(folder, model, self.cache, images, told))
+                bits = self.recipe.quantization.bits or 14
+                export = self.recipe.export
+                files.append(finish.write_portable(folder, model, self.cache, export, bits, told))
         self.accelerator.wait_for_everyone()
         return Outcome(model, state.step, True, asked.signal, files)
 

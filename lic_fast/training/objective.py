@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from compressai.losses import RateDistortionLoss
 from torch import Tensor, nn
 
 from lic_fast.models import SliceCompressionModel
+from lic_fast.models.portable import Simulation
 from lic_fast.training.recipe import Loss
 
 __all__ = ["PARTS", "Objective"]
@@ -27,6 +30,7 @@ class Objective(nn.Module):
         loss: The recipe's.
         autocast: Type in which convolutions and matrix products run.
         channels_last: Whether maps are laid out so.
+        simulation: Of the portable model's rounding, or None.
     """
 
     def __init__(
@@ -35,12 +39,14 @@ class Objective(nn.Module):
         loss: Loss,
         autocast: torch.dtype = torch.float32,
         channels_last: bool = False,
+        simulation: Simulation | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.metric = loss.metric
         self.autocast = autocast
         self.channels_last = channels_last
+        self.simulation = simulation
         self.criterion = RateDistortionLoss(lmbda=loss.lambda_, metric=loss.metric)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,7 +63,11 @@ class Objective(nn.Module):
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         x = x.to(torch.float32, memory_format=layout).div_(255)
         mixed = self.autocast != torch.float32
-        with torch.autocast(x.device.type, self.autocast if mixed else None, enabled=mixed):
+        rounding = nullcontext() if self.simulation is None else self.simulation.applied()
+        with (
+            rounding,
+            torch.autocast(x.device.type, self.autocast if mixed else None, enabled=mixed),
+        ):
             out = self.model(x)
         found = self.criterion(
             {

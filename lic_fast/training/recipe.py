@@ -17,6 +17,7 @@ from lic_fast.models import MODELS, SliceCompressionModel
 from lic_fast.training.fields import (
     choice,
     integer,
+    integers,
     number,
     numbers,
     read_section,
@@ -130,6 +131,24 @@ class Precision:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """``[quantization]``: the portable model's rounding in training, with gradients through it.
+
+    Attributes:
+        bits: Of activations in the mean and scale networks, 14 or 7, in training and in the
+            portable model that the run leaves; 0 trains without rounding, and leaves 14.
+        begin: Share of the run at which the rounding begins.
+        steps: The grids of the activations are chosen anew every so many steps.
+        images: Training pictures that they are chosen by.
+    """
+
+    bits: int = integers(0, 7, 14, default=0)
+    begin: float = number(0.0, least=0, most=1)
+    steps: int = integer(500, least=1)
+    images: int = integer(8, least=1)
+
+
+@dataclass(frozen=True)
 class Ema:
     """``[ema]``: exponential moving average of the weights, which is what ships.
 
@@ -238,6 +257,7 @@ class Recipe:
     data: Data = field(default_factory=Data)
     optimizer: Optimizer = field(default_factory=Optimizer)
     precision: Precision = field(default_factory=Precision)
+    quantization: Quantization = field(default_factory=Quantization)
     ema: Ema = field(default_factory=Ema)
     validation: Validation = field(default_factory=Validation)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
@@ -288,6 +308,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "optimizer": Optimizer,
     "schedule": Schedule,
     "precision": Precision,
+    "quantization": Quantization,
     "ema": Ema,
     "validation": Validation,
     "checkpoint": Checkpoint,

@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from lic_fast.errors import TrainingError
 from lic_fast.models import SliceCompressionModel
+from lic_fast.models.portable import Simulation
 from lic_fast.training.ema import averaged
 from lic_fast.training.optimizers import QUANTILES, make_optimizer
 from lic_fast.training.recipe import Recipe
@@ -25,6 +26,7 @@ class RunState:
         means: Length of the vector that reports are the mean of.
 
     Attributes:
+        simulation: Of the portable model's rounding, or None.
         step: Steps done.
         elapsed: Seconds spent.
         skipped: Steps whose gradients were not finite.
@@ -39,6 +41,8 @@ class RunState:
         self.average: AveragedModel | None = (
             averaged(model, recipe.ema.decay) if recipe.ema.decay else None
         )
+        bits = recipe.quantization.bits
+        self.simulation = Simulation(model, bits) if bits else None
         quantiles = [p for n, p in model.named_parameters() if n.endswith(QUANTILES)]
         self.parameters, self.optimizer = make_optimizer(model, recipe.optimizer)
         self.aux_optimizer = torch.optim.Adam(quantiles, lr=recipe.optimizer.aux_lr)
@@ -69,6 +73,8 @@ class RunState:
         if self.average is not None:
             saved["model"] = self.model.state_dict()
             saved["averaged_steps"] = int(self.average.n_averaged)
+        if self.simulation is not None:
+            saved["simulation"] = self.simulation.state_dict()
         return saved
 
     def load(self, saved: dict[str, Any]) -> None:
@@ -80,6 +86,8 @@ class RunState:
         try:
             if ("model" in saved) != (self.average is not None):
                 raise TrainingError("the checkpoint and the recipe differ in [ema]")
+            if self.simulation is not None:
+                self.simulation.load_state_dict(saved["simulation"])
             self.model.load_state_dict(saved.get("model", saved["state_dict"]))
             if self.average is not None:
                 self.average.module.load_state_dict(saved["state_dict"])

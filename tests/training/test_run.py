@@ -153,10 +153,11 @@ def test_a_run_that_is_asked_to_end_saves_itself(material):
     assert run(*command(material, folder), status=1).stderr.count("--resume") == 1
 
 
-def test_two_processes_train_one_model(material):
-    folder = material / "two"
+@pytest.mark.parametrize("more", [[], ["--set=quantization.bits=7", "--set=quantization.images=2"]])
+def test_two_processes_train_one_model(material, more):
+    folder = material / f"two {len(more)}"
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    run(*launcher, *command(material, folder, "--steps", "6"))
+    run(*launcher, *command(material, folder, "--steps", "6", *more))
     # The run itself compares the weights of all processes at its end.
     [row] = read_log(folder)[-1:]
     assert row["step"] == 6

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lic_fast.entropy.integer.fixed import FixedDtype, check_positive
 from lic_fast.entropy.integer.quantizer import step_of
 from lic_fast.entropy.integer.recorded import Recorded
-from lic_fast.entropy.integer.rounding import LARGEST_WEIGHT, nearest, round_weights
+from lic_fast.entropy.integer.rounding import round_layer, smallest_scale
 from lic_fast.ops.integer_layer import Activation, Quantizer, integer_layer
 from lic_fast.ops.prepared import prepared
 
@@ -112,8 +112,8 @@ class IntegerConv2d(FixedDtype):
         """Takes the numbers of a convolution in floating point.
 
         Weights are rounded to a scale for each output channel, and the bias makes up
-        for what that moves the channel's mean by (Nagel et al., "Data-Free Quantization
-        Through Weight Equalization and Bias Correction", ICCV 2019, section 4.2).
+        for what that moves the channel's mean by:
+        :func:`lic_fast.entropy.integer.rounding.round_layer`.
 
         Args:
             weight: (M, N, k, k), or of a linear map (M, N).
@@ -121,33 +121,20 @@ class IntegerConv2d(FixedDtype):
             quantizer: Of the input.
             halves: Halves that are read, 1 or 2.
             mean: (N,), of the input's channels, for the bias.
-            covariance: (N k^2, N k^2) float32 of the inputs of a row, by which
-                :func:`lic_fast.entropy.integer.rounding.round_weights` rounds; without it each
-                weight goes to its nearest integer.
+            covariance: (N k^2, N k^2) float32 of the inputs of a row; without it each weight
+                goes to its nearest integer.
 
         Raises:
             ValueError: No scale keeps the sums within 32 bits.
         """
         shape = self.weight.shape
-        offset = torch.zeros(shape[0], dtype=torch.float64)
-        offset = offset if bias is None else bias.detach().double()
         step, zero = step_of(quantizer, halves)
-        steps = step.repeat_interleave(shape[2] * shape[3])
         zeros = zero.double().repeat_interleave(shape[2] * shape[3])
-        folded = weight.detach().double().reshape(shape[0], -1) * steps
-        scale = (folded.abs().amax(1) / LARGEST_WEIGHT).clamp(min=1e-12)
+        scale = smallest_scale(weight, step)
         for _ in range(8):
             scale = scale.to(torch.float32).double()
-            if covariance is None:
-                rounded = nearest(folded, scale)
-            else:
-                units = covariance / steps.float()[:, None] / steps.float()
-                rounded = round_weights(folded, scale, units)
-            moved = torch.zeros_like(offset)
-            if mean is not None:
-                error = (rounded * scale[:, None] - folded) / steps
-                moved = error.view(shape).sum((2, 3)) @ mean.double()
-            units_of_bias = ((offset - moved) / scale).round() - (rounded * zeros).sum(1)
+            rounded, units_of_bias = round_layer(weight, bias, step, scale, mean, covariance)
+            units_of_bias -= (rounded * zeros).sum(1)
             excess = _largest(rounded, units_of_bias, halves) / _LARGEST_SUM
             if float(excess.max()) <= 1:
                 break

@@ -5,11 +5,67 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["LARGEST_WEIGHT", "nearest", "round_weights"]
+__all__ = ["LARGEST_WEIGHT", "nearest", "round_layer", "round_weights", "smallest_scale"]
 
 LARGEST_WEIGHT = 127
 _BLOCK = 128
 _DAMPING = 0.01
+
+
+def smallest_scale(weight: Tensor, step: Tensor) -> Tensor:
+    """(M,) float64: scales at which each row's largest weight is the largest integer.
+
+    Args:
+        weight: (M, N, k, k), or of a linear map (M, N).
+        step: (N,) float64, of the activations.
+    """
+    largest = _folded(weight, step).flatten(1).abs().amax(1)
+    return (largest / LARGEST_WEIGHT).clamp(min=1e-12)
+
+
+def round_layer(
+    weight: Tensor,
+    bias: Tensor | None,
+    step: Tensor,
+    scale: Tensor,
+    mean: Tensor | None = None,
+    covariance: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Weights and bias of a layer in units of its sums.
+
+    The bias makes up for what the rounding moves the channel's mean by (Nagel et al.,
+    "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019,
+    section 4.2).
+
+    Args:
+        weight: (M, N, k, k), or of a linear map (M, N).
+        bias: (M,) or None.
+        step: (N,) float64, of the activations.
+        scale: (M,) float64, what a unit of the sums stands for.
+        mean: (N,), of the input's channels, for the bias.
+        covariance: (N k^2, N k^2) float32 of the inputs of a row, by which
+            :func:`round_weights` rounds; without it each weight goes to its nearest integer.
+
+    Returns:
+        (M, N k^2) and (M,) float64, integers.
+    """
+    folded = _folded(weight, step)
+    rows = folded.flatten(1)
+    if covariance is None:
+        rounded = nearest(rows, scale)
+    else:
+        steps = step.float().repeat_interleave(rows.shape[1] // len(step))
+        rounded = round_weights(rows, scale, covariance / steps[:, None] / steps)
+    offset = torch.zeros_like(scale) if bias is None else bias.detach().double()
+    if mean is not None:
+        error = (rounded * scale[:, None] - rows).view_as(folded) / step[:, None]
+        offset = offset - error.sum(2) @ mean.double()
+    return rounded, (offset / scale).round()
+
+
+def _folded(weight: Tensor, step: Tensor) -> Tensor:
+    """Weights of activations: (M, N, taps) float64."""
+    return weight.detach().double().reshape(len(weight), len(step), -1) * step[:, None]
 
 
 def round_weights(weight: Tensor, scale: Tensor, covariance: Tensor) -> Tensor:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.models.base import SliceCompressionModel
-from lic_fast.models.latents import rounder
 from lic_fast.models.modules import GDN
-from lic_fast.models.portable.maps import ENTROPY_PATH, layers_of, quantizers
-from lic_fast.models.portable.statistics import covariances, observe, passes
+from lic_fast.models.portable.calibration import (
+    Progress,
+    attentions,
+    calibrate,
+    coder,
+    latents_of,
+)
+from lic_fast.models.portable.statistics import covariances, passes
 from lic_fast.models.portable.twins import become_portable, twin
-from lic_fast.models.tcm import WMSA
 
 __all__ = ["make_portable"]
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 
 @torch.no_grad()
@@ -30,6 +30,7 @@ def make_portable(
     model: SliceCompressionModel,
     calibration_images: Iterable[Tensor],
     *,
+    bits: int = 14,
     progress: Progress | None = None,
 ) -> SliceCompressionModel:
     """A copy of a trained model whose streams decode on every machine.
@@ -46,6 +47,9 @@ def make_portable(
         calibration_images: (3, H, W) or (B, 3, H, W) each, in [0, 1], of any size:
             some dozens of photographs of 256 x 256 pixels and more, like those that will be
             coded.
+        bits: Of activations in the mean and scale networks: 14, or 7, with which the entropy path
+            takes less time and streams are longer, less so if the model was trained for it
+            (``[quantization]`` of a recipe): ``benchmarks/results/quantization.md``.
         progress: Told of every picture and every layer.
 
     Returns:
@@ -53,33 +57,17 @@ def make_portable(
 
     Raises:
         ValueError: The model is portable already or has no tables, there are no
-            pictures, or one has another form.
+            pictures, one has another form, or the bits are others.
     """
     if model.portable:
         raise ValueError("the model is portable already")
+    if bits not in (7, 14):
+        raise ValueError(f"activations have 7 or 14 bits, not {bits}")
     model.cdf_tables()
-    told = progress or (lambda what, done, total: None)
     source = copy.deepcopy(model).cpu().float().eval()
-    latents = _latents_of(source, list(calibration_images), told)
-
-    def code(what: str, pass_: int = 0, passes: int = 1) -> Callable[[], None]:
-        def run() -> None:
-            for i, (y, z_hat) in enumerate(latents):
-                source._latents(z_hat, rounder(y))
-                told(what, pass_ * len(latents) + i + 1, passes * len(latents))
-
-        return run
-
-    path = {n: m for n, m in source.named_modules() if n.startswith(ENTROPY_PATH)}
-    kinds = (nn.Conv2d, nn.Linear, nn.LayerNorm, GDN)
-    attention = {f"{n}.attention": m for n, m in path.items() if isinstance(m, WMSA)}
-    seen = observe(
-        code("ranges"),
-        {n: m for n, m in path.items() if isinstance(m, kinds)},
-        {n: m.embedding_layer for n, m in attention.items()},
-    )
-    maps, layers = layers_of(source, seen)
-    inputs = quantizers(maps, layers)
+    told = progress or (lambda what, done, total: None)
+    code = coder(source, latents_of(source, list(calibration_images), told), told)
+    seen, layers, inputs = calibrate(source, code("ranges"), bits)
     # What rounding with covariances is worth: benchmarks/results/portable.md. In layers that read
     # 7 bits it is worth nothing, and it takes most of the time.
     careful = {name: layer.module for name, layer in layers.items() if layer.halves == 2}
@@ -109,7 +97,8 @@ def make_portable(
             fill(name)
 
     tables = {
-        name: module.relative_position_params.flatten(1).T for name, module in attention.items()
+        name: module.relative_position_params.flatten(1).T
+        for name, module in attentions(source).items()
     }
     for name, module in become_portable(source).items():
         exact: Any = source.get_submodule(name)
@@ -126,39 +115,3 @@ def _empty(module: nn.Module) -> IntegerConv2d:
     exact = twin(module)
     assert isinstance(exact, IntegerConv2d)
     return exact
-
-
-def _latents_of(
-    model: SliceCompressionModel, images: list[Tensor], told: Progress
-) -> list[tuple[Tensor, Tensor]]:
-    """Y and z_hat of the pictures."""
-    if not images:
-        raise ValueError("there are no calibration pictures")
-    latents = []
-    medians = model._medians()
-    for i, image in enumerate(images):
-        for x in _batched(image).split(1):
-            y = model._transformed(model.analysis, _whole(x, model.multiple))
-            z_hat = (model.h_a(y) - medians).round() + medians
-            latents.append((y.contiguous(), z_hat.contiguous()))
-        told("latents", i + 1, len(images))
-    return latents
-
-
-def _batched(image: Tensor) -> Tensor:
-    x = image[None] if image.dim() == 3 else image
-    if x.dim() != 4 or x.shape[1] != 3 or 0 in x.shape or not x.is_floating_point():
-        raise ValueError(
-            "a calibration picture must be (3, H, W) or (B, 3, H, W) and floating point, not "
-            f"{tuple(image.shape)} and {image.dtype}"
-        )
-    if not bool(((x >= 0) & (x <= 1)).all()):
-        raise ValueError("a calibration picture must be in [0, 1]")
-    return x.detach().cpu().float()
-
-
-def _whole(x: Tensor, multiple: int) -> Tensor:
-    """Cut to multiples of the sides that the model takes, or filled up to one."""
-    height, width = (side // multiple * multiple or side for side in x.shape[2:])
-    rows, columns = -height % multiple, -width % multiple
-    return F.pad(x[:, :, :height, :width], (0, columns, 0, rows), mode="replicate")

@@ -59,20 +59,21 @@ Maps = dict[str, tuple[Observed, int]]
 
 
 def layers_of(
-    model: SliceCompressionModel, seen: dict[str, Observed]
+    model: SliceCompressionModel, seen: dict[str, Observed], bits: int = 14
 ) -> tuple[Maps, dict[str, Layer]]:
     """The maps and the layers of a model's entropy path.
 
     Args:
         model: In floating point.
         seen: The input of each layer, by the layer's name.
+        bits: Of activations in the mean and scale networks, 14 or 7.
     """
     maps, first = _support(model, seen)
     layers = {}
     for name, module in model.named_modules():
         if not name.startswith(ENTROPY_PATH) or not isinstance(module, (nn.Conv2d, nn.Linear)):
             continue
-        halves = 2 if name.startswith(_TWO_HALVES) else 1
+        halves = 2 if bits == 14 and name.startswith(_TWO_HALVES) else 1
         if name not in first:
             maps[name] = (seen[name], 14 if halves == 2 else 7)
         layers[name] = Layer(module, first.get(name, [name]), halves)

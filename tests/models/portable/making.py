@@ -10,9 +10,11 @@ from tests.models.tiny import pictures, tiny
 
 
 @cache
-def portable(model: type[SliceCompressionModel], seed: int = 0) -> SliceCompressionModel:
+def portable(
+    model: type[SliceCompressionModel], seed: int = 0, bits: int = 14
+) -> SliceCompressionModel:
     """Of :func:`tests.models.tiny.tiny`, in float32 transforms. Not to be changed."""
-    made = lic_fast.make_portable(tiny(model, seed), calibration())
+    made = lic_fast.make_portable(tiny(model, seed), calibration(), bits=bits)
     made.precision = "float32"
     return made
 

@@ -44,10 +44,12 @@ def test_the_stream_is_what_forward_says(model, layout):
     assert coded == pytest.approx(bits(out), rel=0.05, abs=2000)
 
 
+@pytest.mark.parametrize("bits", [14, 7])
 @pytest.mark.parametrize("model", CLASSES)
 @torch.no_grad()
-def test_the_fast_path_is_the_definition_bit_for_bit(model):
-    made, x = portable(model), pictures(model)
+def test_the_fast_path_is_the_definition_bit_for_bit(model, bits):
+    made, x = portable(model, bits=bits), pictures(model)
+    assert {layer.halves for layer in made.cc_scale_transforms[-1][::2]} == {bits // 7}
     strings = made.compress(x)
     with torch.inference_mode(), backend("reference"):
         y = made.analysis(x)
@@ -138,6 +140,11 @@ def test_precision_defaults_to_what_the_processor_is_good_at(monkeypatch):
 def test_bad_pictures_are_refused(images, message):
     with pytest.raises(ValueError, match=message):
         lic_fast.make_portable(tiny(CLASSES[1]), images)
+
+
+def test_other_bits_are_refused():
+    with pytest.raises(ValueError, match="7 or 14 bits, not 8"):
+        lic_fast.make_portable(tiny(CLASSES[1]), calibration(), bits=8)
 
 
 def test_a_model_without_tables_is_refused():
