@@ -95,4 +95,7 @@ def bd_rate(curve: Curve, anchor: Curve) -> float | None:
         return None
     import bjontegaard
 
-    return float(bjontegaard.bd_rate(*sides, method="akima", min_overlap=0)) / 100
+    percent = bjontegaard.bd_rate(
+        *sides, method="akima", min_overlap=0, require_matching_points=False
+    )
+    return float(percent) / 100

@@ -67,6 +67,13 @@ def export(
             "for them.",
         ),
     ] = 14,
+    float16: Annotated[
+        bool,
+        typer.Option(
+            "--float16",
+            help="Round the transforms' weights to float16, for a smaller file.",
+        ),
+    ] = False,
     overwrite: OverwriteOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -101,7 +108,12 @@ def export(
         pictures = [picture for path in paths if (picture := _read(path)) is not None]
         if not pictures:
             fail("--calibrate: none of the pictures can be read", status=1)
-        model = make_portable(named.model, pictures, bits=bits, progress=progress)
+        try:
+            model = make_portable(
+                named.model, pictures, bits=bits, float16=float16, progress=progress
+            )
+        except ValueError as problem:
+            fail(f"{display(checkpoint)}: {problem}", status=1)
         data = portable_file(model)
         codec.write_bytes_atomically(out, data, overwrite=overwrite)
     if not quiet:

@@ -76,7 +76,9 @@ def write_portable(
         reporter: Told of the progress.
     """
     pictures = calibration(cache, export.images)
-    portable = make_portable(model, pictures, bits=bits, progress=reporter.working)
+    portable = make_portable(
+        model, pictures, bits=bits, float16=export.float16, progress=reporter.working
+    )
     path = folder / PORTABLE
     write_bytes_atomically(path, portable_file(portable), overwrite=True)
     return path

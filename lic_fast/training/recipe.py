@@ -206,10 +206,12 @@ class Export:
     Attributes:
         portable: Whether to write a portable model beside the one in floating point.
         images: Training pictures that it is calibrated on.
+        float16: Whether its transforms' weights are rounded to float16.
     """
 
     portable: bool = switch(False)
     images: int = integer(48, least=1)
+    float16: bool = switch(False)
 
 
 @dataclass(frozen=True)

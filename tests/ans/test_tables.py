@@ -42,7 +42,7 @@ def encode(*cdfs):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, np.int16], ids=str)
+@pytest.mark.parametrize("kind", [list, np.array, torch.tensor, np.int16], ids=lambda k: k.__name__)
 def test_forms_of_tables(cdfs, kind):
     assert encode(CdfTables(cdfs, kind(SIZES), kind(OFFSETS))) == encode(ROWS, SIZES, OFFSETS)
     assert encode(cdfs, kind(SIZES), kind(OFFSETS)) == encode(ROWS, SIZES, OFFSETS)

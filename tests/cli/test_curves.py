@@ -48,6 +48,10 @@ def test_bd_rate_is_the_constant_ratio_of_rates():
     half = Curve("half", [Point(p.label, p.bpp / 2, p.psnr_db) for p in LINE.points], "model")
     assert bd_rate(half, LINE) == pytest.approx(-0.5, abs=1e-6)
     assert bd_rate(LINE, half) == pytest.approx(1.0, abs=1e-6)
+    # Curves of different numbers of points.
+    more = Curve("half", [*half.points, Point("last", 1.6, 38.0)], "model")
+    assert len(more.points) > len(LINE.points)
+    assert bd_rate(more, LINE) == pytest.approx(-0.5, abs=1e-6)
 
 
 def test_bd_rate_is_not_given_where_it_says_nothing():

@@ -52,7 +52,8 @@ def integer_chain(
     # A sum stands before its activation.
     if residual and parts[-1].activation != "none" and last is None:
         return None
-    key = ("integer chain", type(last))
+    # Other networks may have the same layers.
+    key = ("integer chain", tuple((type(part.conv), part.activation, part.up) for part in parts))
     return prepared(key, list(network.buffers()), lambda: IntegerChain(parts))
 
 

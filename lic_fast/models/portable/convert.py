@@ -19,6 +19,7 @@ from lic_fast.models.portable.calibration import (
     coder,
     latents_of,
 )
+from lic_fast.models.portable.maps import ENTROPY_PATH
 from lic_fast.models.portable.statistics import covariances, passes
 from lic_fast.models.portable.twins import become_portable, twin
 
@@ -31,6 +32,7 @@ def make_portable(
     calibration_images: Iterable[Tensor],
     *,
     bits: int = 14,
+    float16: bool = False,
     progress: Progress | None = None,
 ) -> SliceCompressionModel:
     """A copy of a trained model whose streams decode on every machine.
@@ -50,6 +52,8 @@ def make_portable(
         bits: Of activations in the mean and scale networks: 14, or 7, with which the entropy path
             takes less time and streams are longer, less so if the model was trained for it
             (``[quantization]`` of a recipe): ``benchmarks/results/quantization.md``.
+        float16: Whether to round the transforms' weights to float16, in which a file holds them
+            in half the bytes. They compute in any type all the same.
         progress: Told of every picture and every layer.
 
     Returns:
@@ -57,7 +61,8 @@ def make_portable(
 
     Raises:
         ValueError: The model is portable already or has no tables, there are no
-            pictures, one has another form, or the bits are others.
+            pictures, one has another form, the bits are others, or a weight is
+            beyond the range of float16.
     """
     if model.portable:
         raise ValueError("the model is portable already")
@@ -65,6 +70,8 @@ def make_portable(
         raise ValueError(f"activations have 7 or 14 bits, not {bits}")
     model.cdf_tables()
     source = copy.deepcopy(model).cpu().float().eval()
+    if float16:
+        _round_transforms(source)
     told = progress or (lambda what, done, total: None)
     code = coder(source, latents_of(source, list(calibration_images), told), told)
     seen, layers, inputs = calibrate(source, code("ranges"), bits)
@@ -109,6 +116,16 @@ def make_portable(
         elif isinstance(module, (nn.LayerNorm, GDN)):
             exact.fill(module, seen[name])
     return source
+
+
+def _round_transforms(model: SliceCompressionModel) -> None:
+    for name, weight in model.named_parameters():
+        if name.startswith((*ENTROPY_PATH, "entropy_bottleneck")):
+            continue
+        rounded = weight.half()
+        if not bool(rounded.isfinite().all()):
+            raise ValueError(f"{name} is beyond the range of float16: leave the weights in float32")
+        weight.copy_(rounded)
 
 
 def _empty(module: nn.Module) -> IntegerConv2d:

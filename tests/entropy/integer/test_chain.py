@@ -74,6 +74,11 @@ def test_what_is_no_chain_goes_module_by_module():
     assert integer_chain(ended, x, True) is None
     residual = channels_last(1, len(network[-1].bias), 4, 4, seed=1)
     assert torch.equal(ended(x, residual=residual), ended(x) + residual)
+    # The layers' chain is not that of a network that has the same ones and more.
+    with backend("reference"):
+        expected = network(x)
+    assert not torch.equal(expected, ended(x))
+    assert torch.equal(network(x), expected)
     assert integer_chain(network, x, False, nn.Tanh()) is None
     # An activation of its own kind makes a chain of its own.
     gelu, relu = (network(x, last=kind()) for kind in (ExactGELU, ExactReLU))

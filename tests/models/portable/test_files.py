@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 import lic_fast
 from lic_fast.errors import CheckpointError
 from lic_fast.models.portable import portable_file
-from tests.models.portable.making import pictures, portable, tiny
+from tests.models.portable.making import calibration, pictures, portable, tiny
 from tests.models.tiny import CLASSES
 
 
@@ -50,6 +50,32 @@ def test_a_state_dict_gives_back_the_model(model, tmp_path):
     other = tiny(model)
     with pytest.raises(RuntimeError, match="inverse_step"):
         other.load_state_dict(made.state_dict())
+
+
+@pytest.mark.parametrize("model", CLASSES)
+def test_transforms_can_be_rounded_to_float16(model, tmp_path):
+    net, x = tiny(model), pictures(model)
+    made = lic_fast.make_portable(net, calibration(), float16=True)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(portable_file(made))
+    whole = len(portable_file(portable(model)))
+    transforms = {name: value for name, value in load_file(path).items() if name.startswith("g_s")}
+    transforms |= {n: v for n, v in load_file(path).items() if n.startswith("syn_layers")}
+    assert transforms
+    for name, value in transforms.items():
+        # What is no weight is made in float32 and stays so.
+        assert value.dtype == torch.float16 or name not in dict(net.named_parameters()), name
+    assert len(path.read_bytes()) < whole
+    loaded = lic_fast.load(path)
+    assert loaded.fingerprint() == made.fingerprint() != portable(model).fingerprint()
+    decoded = loaded.decompress(**loaded.compress(x))["x_hat"]
+    expected = portable(model).decompress(**portable(model).compress(x))["x_hat"]
+    assert (decoded - expected).abs().mean() < 0.05
+    weight = next(p for n, p in net.named_parameters() if n.startswith("h_a"))
+    with torch.no_grad():
+        weight.view(-1)[0] = 1e5
+    with pytest.raises(ValueError, match=r"h_a.* beyond the range of float16"):
+        lic_fast.make_portable(net, calibration(), float16=True)
 
 
 def test_weights_of_float16_stay_so(tmp_path):
