@@ -1,10 +1,11 @@
 r"""Training runs side by side: loss over time, and what they end with.
 
-python -m benchmarks.training_runs NAME=RUN ... --note "What they were." \
+python -m benchmarks.training_runs NAME[@LAMBDA]=RUN ... --note "What they were." \
     -o benchmarks/results/default-model
 
 writes default-model.md, .svg and .json, which has the logs. RUN is the folder of a
-`lic-fast train`, or a JSON that this wrote, from which it takes the run NAME.
+`lic-fast train`, or a JSON that this wrote, from which it takes the run of that name.
+LAMBDA is 0.013 if left out.
 """
 
 from __future__ import annotations
@@ -20,17 +21,14 @@ _PEAK = 255**2
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", metavar="NAME=RUN")
+    parser.add_argument("runs", nargs="+", metavar="NAME[@LAMBDA]=RUN")
     parser.add_argument("--note", default="", help="paragraph above the table")
-    parser.add_argument("--lambda", dest="lambda_", type=float, default=0.013, help="of the runs")
     parser.add_argument("-o", "--out", type=Path, required=True, help="without a suffix")
     options = parser.parse_args()
     runs = dict(_run(*text.partition("=")[::2]) for text in options.runs)
     options.out.with_suffix(".json").write_text(json.dumps(runs) + "\n")
-    _draw(runs, options.lambda_, options.out.with_suffix(".svg"))
-    options.out.with_suffix(".md").write_text(
-        _report(runs, options.lambda_, options.note, options.out.name)
-    )
+    _draw(runs, options.out.with_suffix(".svg"))
+    options.out.with_suffix(".md").write_text(_report(runs, options.note, options.out.name))
 
 
 def _run(name: str, source: str) -> tuple[str, list[dict[str, float]]]:
@@ -39,6 +37,10 @@ def _run(name: str, source: str) -> tuple[str, list[dict[str, float]]]:
     if not rows:
         raise SystemExit(f"{source}: no log")
     return name, rows
+
+
+def _lambda(name: str) -> float:
+    return float(name.partition("@")[2] or 0.013)
 
 
 def _measured(rows: list[dict[str, float]], lambda_: float) -> list[tuple[float, float]]:
@@ -53,7 +55,7 @@ def _measured(rows: list[dict[str, float]], lambda_: float) -> list[tuple[float,
     ]
 
 
-def _draw(runs: dict[str, list[dict[str, float]]], lambda_: float, path: Path) -> None:
+def _draw(runs: dict[str, list[dict[str, float]]], path: Path) -> None:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -62,25 +64,25 @@ def _draw(runs: dict[str, list[dict[str, float]]], lambda_: float, path: Path) -
     for name, rows in runs.items():
         drawn = [(row["minutes"], row["loss"]) for row in rows if "loss" in row]
         crops.plot(*zip(*drawn, strict=True), linewidth=1, label=name)
-        pictures.plot(*zip(*_measured(rows, lambda_), strict=True), marker="o", label=name)
+        pictures.plot(*zip(*_measured(rows, _lambda(name)), strict=True), marker="o", label=name)
     crops.set_title("training crops", fontsize="medium")
     pictures.set_title("validation pictures, real streams, averaged weights", fontsize="medium")
     for axis in (crops, pictures):
         axis.set_yscale("log")
         axis.set_xlabel("minutes")
         axis.grid(alpha=0.3, which="both")
-    crops.set_ylabel(f"{lambda_}·255²·MSE + bits per pixel")
+    crops.set_ylabel("λ·255²·MSE + bits per pixel")
     crops.legend(fontsize="small")
     FigureCanvasSVG(figure).print_svg(path)
 
 
-def _report(runs: dict[str, list[dict[str, float]]], lambda_: float, note: str, name: str) -> str:
+def _report(runs: dict[str, list[dict[str, float]]], note: str, name: str) -> str:
     lines = [
         "# Training runs side by side",
         "",
         *([note, ""] if note else []),
-        f"Loss is {lambda_}·255²·MSE + bits per pixel, on the validation pictures with real "
-        "streams and averaged weights.",
+        "Loss is λ·255²·MSE + bits per pixel, on the validation pictures with real streams and "
+        "averaged weights. λ is 0.013 where a run's name does not say.",
         "",
         "| run | minutes | steps | steps/s | bpp | PSNR | loss |",
         "|---|---|---|---|---|---|---|",
@@ -90,7 +92,7 @@ def _report(runs: dict[str, list[dict[str, float]]], lambda_: float, note: str, 
         lines.append(
             f"| {run} | {last['minutes']:.1f} | {last['step']:.0f} "
             f"| {last['step'] / last['minutes'] / 60:.2f} | {last['validation_bpp']:.3f} "
-            f"| {last['validation_psnr']:.2f} dB | {_measured(rows, lambda_)[-1][1]:.3f} |"
+            f"| {last['validation_psnr']:.2f} dB | {_measured(rows, _lambda(run))[-1][1]:.3f} |"
         )
     lines += ["", f"![Loss over minutes]({name}.svg)", ""]
     return "\n".join(lines)
