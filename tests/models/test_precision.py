@@ -58,3 +58,23 @@ def test_training_stays_in_float32():
     out = net(x)
     out["x_hat"].mean().backward()
     assert net.g_a[0].weight.grad.dtype == torch.float32
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")  # sizes become constants
+@pytest.mark.parametrize("model", CLASSES)
+def test_transforms_can_be_traced(model):
+    net, x = tiny(model), pictures(model)
+
+    class Transforms(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x):
+            return net.synthesis(net.analysis(x))
+
+    with torch.no_grad():
+        traced = torch.jit.trace(Transforms(), x, check_trace=False)
+        other = pictures(model, seed=1)
+        expected = net.synthesis(net.analysis(other))
+        assert (traced(other) - expected).abs().max() < 1e-4 * expected.abs().max()
