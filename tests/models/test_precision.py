@@ -78,3 +78,15 @@ def test_transforms_can_be_traced(model):
         other = pictures(model, seed=1)
         expected = net.synthesis(net.analysis(other))
         assert (traced(other) - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("model", CLASSES)
+def test_gradients_follow_under_autocast(model, training):
+    net, x = tiny(model).train(training), pictures(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net(x)
+    rate = sum(-part.float().log2().sum() for part in out["likelihoods"].values())
+    (rate / x[0, 0].numel() + out["x_hat"].float().square().mean()).backward()
+    gradients = {n: p.grad for n, p in net.named_parameters() if not n.endswith("quantiles")}
+    assert all(g is not None and g.isfinite().all() for g in gradients.values())

@@ -181,9 +181,17 @@ def test_operands_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="weight and bias must be"):
         layer_norm(x, torch.zeros(3), torch.zeros(2))
     with pytest.raises(ValueError, match="logits and skip must be"):
-        gate(x, x.bfloat16(), x)
+        gate(x, x[:, :3], x)
     with pytest.raises(ValueError, match="skip and out must be"):
         residual_sum(x, x, out=torch.zeros(1, 4, 2, 3))
+
+
+def test_gates_of_several_types_are_the_definition():
+    """As under autocast."""
+    x = torch.randn(1, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    found = gate(x, x.bfloat16(), x)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, gate_reference(x, x.bfloat16(), x))
 
 
 @pytest.mark.parametrize(
