@@ -9,6 +9,7 @@
 #include "integer/bindings.hpp"
 #include "latents/bindings.hpp"
 #include "rans/bindings.hpp"
+#include "winograd/bindings.hpp"
 
 PYBIND11_MODULE(_C, module) {
   module.doc() = "The compiled parts of lic_fast; use them through lic_fast.ans and lic_fast.rans.";
@@ -19,4 +20,5 @@ PYBIND11_MODULE(_C, module) {
   lic_fast::integer::bind(module);
   lic_fast::latents::bind(module);
   lic_fast::rans::bind(module);
+  lic_fast::winograd::bind(module);
 }

@@ -220,6 +220,23 @@ def window_attention(
     threads: int,
     isa: str | None = None,
 ) -> None: ...
+
+class Winograd:
+    def __init__(self, weights: _Float32, transformed: bool, threads: int) -> None: ...
+    def run(
+        self,
+        x: npt.NDArray[Any],
+        bias: _Float32,
+        out: npt.NDArray[Any],
+        *,
+        residual: npt.NDArray[Any] | None = None,
+        activation: str = "none",
+        phases: int = 1,
+        shuffle: int = 1,
+        threads: int = 1,
+        isa: str | None = None,
+    ) -> None: ...
+
 def layer_norm(
     x: _Floating,
     weight: _Float32,

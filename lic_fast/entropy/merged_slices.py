@@ -26,9 +26,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from lic_fast.ops import add_residual
+from lic_fast.ops import add_residual, onednn, winograd
 from lic_fast.ops.dispatch import fast_on_cpu
-from lic_fast.ops.onednn import Convolution
 from lic_fast.ops.prepared import prepared
 
 if TYPE_CHECKING:
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["MergedStep", "alike", "convolutions", "may_merge", "merged_step"]
 
 _Layers = list[nn.Conv2d]
+_Convolution = winograd.Convolution | onednn.Convolution
 
 
 def may_merge(networks: SliceNetworks, latents: Tensor) -> bool:
@@ -87,9 +87,9 @@ def merged_step(networks: SliceNetworks, step: range, latents: Tensor) -> Merged
         for parameter in (layer.weight, layer.bias)
         if parameter is not None
     ]
-    return prepared(
-        ("step", len(step), latents.dtype), weights, lambda: MergedStep(mean, scale, lrp, latents)
-    )
+    filtered = winograd.fits(latents, mean[0][0].weight, (1, 1), (1, 1))
+    key = ("step", len(step), latents.dtype, filtered)
+    return prepared(key, weights, lambda: MergedStep(mean, scale, lrp, latents))
 
 
 def convolutions(network: Any) -> _Layers:
@@ -112,7 +112,7 @@ class MergedStep:
     ) -> None:
         k = len(mean)
 
-        def merged(layers: Sequence[nn.Conv2d], groups: int = 1) -> Convolution:
+        def merged(layers: Sequence[nn.Conv2d], groups: int = 1) -> _Convolution:
             weight = torch.cat([layer.weight for layer in layers])
             bias = torch.cat([_bias(layer) for layer in layers])
             return _packed(weight, bias, groups, latents)
@@ -151,7 +151,7 @@ class MergedStep:
         return add_residual(quantized, _run(self._lrp_further, x))
 
 
-def _run(layers: list[Convolution], x: Tensor) -> Tensor:
+def _run(layers: list[_Convolution], x: Tensor) -> Tensor:
     for layer in layers[:-1]:
         x = layer(x, "gelu")
     return layers[-1](x)
@@ -161,6 +161,8 @@ def _bias(layer: nn.Conv2d) -> Tensor:
     return layer.weight.new_zeros(layer.out_channels) if layer.bias is None else layer.bias
 
 
-def _packed(weight: Tensor, bias: Tensor | None, groups: int, like: Tensor) -> Convolution:
+def _packed(weight: Tensor, bias: Tensor | None, groups: int, like: Tensor) -> _Convolution:
+    if winograd.fits(like, weight, (1, 1), (1, 1), groups):
+        return winograd.Convolution(weight, bias, groups=groups, compact=True)
     shape = (len(like), groups * weight.shape[1], *like.shape[2:])
-    return Convolution(weight, bias, (1, 1), (1, 1), groups, like.dtype, shape)
+    return onednn.Convolution(weight, bias, (1, 1), (1, 1), groups, like.dtype, shape)

@@ -12,6 +12,7 @@ from compressai.entropy_models import EntropyBottleneck, EntropyModel, GaussianC
 from compressai.models import CompressionModel
 from torch import Tensor, nn
 
+from lic_fast import ops
 from lic_fast.ans import CdfTables
 from lic_fast.entropy import LatentStreams, Quantizer, SliceLatents, SliceNetworks, run_slices
 from lic_fast.entropy.coding import (
@@ -157,6 +158,12 @@ class SliceCompressionModel(CompressionModel):
         if self.portable:
             self._check_portable(z_hat)
             return self._exact_latents(z_hat, quantize)
+        if torch.compiler.is_compiling():  # which fuses in its own way
+            return self._float_latents(z_hat, quantize)
+        with ops.compact_weights():
+            return self._float_latents(z_hat, quantize)
+
+    def _float_latents(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
         return run_slices(
             self.slice_networks(), self.h_mean_s(z_hat), self.h_scale_s(z_hat), quantize
         )

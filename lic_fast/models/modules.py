@@ -18,8 +18,6 @@ from lic_fast.entropy.integer.chain import integer_chain
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation, Pair
-from lic_fast.ops.prepared import present
-from lic_fast.ops.subpixel import pixels_first, shuffled
 
 __all__ = [
     "GDN",
@@ -196,21 +194,16 @@ class SubpixelConv(Sequential):
 def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "none") -> Tensor:
     """A :class:`Conv2d`, the activation and a :class:`torch.nn.PixelShuffle`."""
     plain = not isinstance(conv, Conv2d) or watched(conv) or watched(shuffle)
-    if plain or not fast_on_cpu(x, conv.weight):
+    if plain or conv.stride != (1, 1) or conv.groups != 1:
         return shuffle(conv(x, activation))
-    r = shuffle.upscale_factor
-    weight: Any
-    weight, bias = ops.prepared(
-        ("sub-pixel", r),
-        present(conv.weight, conv.bias),
-        lambda: tuple(
-            None if p is None else pixels_first(p.detach(), r) for p in (conv.weight, conv.bias)
-        ),
+    return ops.subpixel_conv2d(
+        x,
+        conv.weight,
+        conv.bias,
+        shuffle.upscale_factor,
+        padding=conv.padding,
+        activation=activation,
     )
-    out = ops.conv2d(
-        x, weight, bias, stride=conv.stride, padding=conv.padding, activation=activation
-    )
-    return shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:

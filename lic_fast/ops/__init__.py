@@ -3,7 +3,7 @@
 from lic_fast.ops import integer_launch as _integer_launch  # noqa: F401
 from lic_fast.ops.add_residual import add_residual
 from lic_fast.ops.backend import Backend, backend, current_backend
-from lic_fast.ops.conv2d import conv2d, conv_transpose2d
+from lic_fast.ops.conv2d import conv2d, conv_transpose2d, subpixel_conv2d
 from lic_fast.ops.conv3x3 import conv3x3
 from lic_fast.ops.exact_add_residual import exact_add_residual
 from lic_fast.ops.exact_layer_norm import exact_layer_norm
@@ -30,6 +30,7 @@ from lic_fast.ops.quantize import (
 )
 from lic_fast.ops.residual_sum import residual_sum
 from lic_fast.ops.window_attention import relative_position_index, window_attention
+from lic_fast.ops.winograd import compact_weights
 
 __all__ = [
     "Backend",
@@ -37,6 +38,7 @@ __all__ = [
     "QuantizedLatents",
     "add_residual",
     "backend",
+    "compact_weights",
     "conv2d",
     "conv3x3",
     "conv_transpose2d",
@@ -62,6 +64,7 @@ __all__ = [
     "reused_memory",
     "round_ste",
     "scale_index",
+    "subpixel_conv2d",
     "to_symbols",
     "window_attention",
 ]

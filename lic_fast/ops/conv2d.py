@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from lic_fast.ops import onednn
+from lic_fast.ops import onednn, winograd
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.linear import activated
 from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.prepared import prepared, present
-from lic_fast.ops.subpixel import is_subpixel, shuffled, subpixel_weight
+from lic_fast.ops.subpixel import is_subpixel, pixels_first, shuffled, subpixel_weight
 
-__all__ = ["conv2d", "conv_transpose2d", "reference"]
+__all__ = ["conv2d", "conv_transpose2d", "reference", "subpixel_conv2d"]
 
 # Output channels up to which oneDNN's transposed convolution leaves most of a vector empty, and the
 # convolution of subpixel_weight is faster, zeros among its taps or not.
@@ -46,6 +46,8 @@ def conv2d(
         (B, M, H', W'), of the type of `x`; with channels last where the fast path ran.
     """
     if fast_on_cpu(x, weight, bias, residual):
+        if winograd.fits(x, weight, stride, padding, groups):
+            return winograd.convolve(x, weight, bias, stride, groups, activation, residual)
         convolve = prepared(
             ("conv2d", x.dtype, stride, padding, groups),
             present(weight, bias),
@@ -77,6 +79,51 @@ def reference(
     return activated(out if residual is None else out + residual, activation)
 
 
+def subpixel_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    r: int,
+    *,
+    padding: Pair,
+    activation: Activation = "none",
+) -> Tensor:
+    """``pixel_shuffle(conv2d(x, weight), r)``, see :mod:`lic_fast.ops.subpixel`.
+
+    Args:
+        x: (B, N, H, W), float32, bfloat16 or float16; best with channels last.
+        weight: (r * r * M, N, rows, columns); weight and bias are converted to the type of `x`.
+        bias: (r * r * M,) or None.
+        r: Pixels along a side that each becomes.
+        padding: See :func:`conv2d`.
+        activation: See :func:`conv2d`.
+
+    Returns:
+        (B, M, r * H', r * W'), of the type of `x`.
+    """
+    if not fast_on_cpu(x, weight, bias):
+        return F.pixel_shuffle(conv2d(x, weight, bias, padding=padding, activation=activation), r)
+    weight, bias = prepared(
+        ("sub-pixel", r),
+        present(weight, bias),
+        lambda: (
+            pixels_first(weight.detach(), r),
+            None if bias is None else pixels_first(bias.detach(), r),
+        ),
+    )
+    return _shuffled_conv2d(x, weight, bias, r, padding, activation)
+
+
+def _shuffled_conv2d(
+    x: Tensor, weight: Tensor, bias: Tensor | None, r: int, padding: Pair, activation: Activation
+) -> Tensor:
+    """The convolution to pixels first, and its pixels where they belong."""
+    if winograd.fits(x, weight, (1, 1), padding) and winograd.shuffles(weight, r):
+        return winograd.convolve(x, weight, bias, activation=activation, shuffle=r)
+    out = conv2d(x, weight, bias, padding=padding, activation=activation)
+    return shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
+
+
 def conv_transpose2d(
     x: Tensor,
     weight: Tensor,
@@ -100,8 +147,10 @@ def conv_transpose2d(
         (B, M, H', W'), of the type of `x`.
     """
     if fast_on_cpu(x, weight, bias):
-        if weight.shape[1] <= _FEW and _subpixel(weight, stride, padding, output_padding):
-            return _to_few_channels(x, weight, bias, stride[0], padding[0])
+        if _subpixel(weight, stride, padding, output_padding):
+            wide, repeated, halo = _as_subpixel(weight, bias, stride[0], padding[0])
+            if weight.shape[1] <= _FEW or winograd.fits(x, wide, (1, 1), (halo, halo)):
+                return _shuffled_conv2d(x, wide, repeated, stride[0], (halo, halo), "none")
         convolve = prepared(
             ("conv_transpose2d", x.dtype, stride, padding, output_padding),
             present(weight, bias),
@@ -125,17 +174,15 @@ def _subpixel(weight: Tensor, stride: Pair, padding: Pair, output_padding: Pair)
     return len(forms) == 1 and is_subpixel(*forms.pop())
 
 
-def _to_few_channels(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int
-) -> Tensor:
-    """The transposed convolution as a convolution to all pixels of a step at once."""
+def _as_subpixel(
+    weight: Tensor, bias: Tensor | None, stride: int, padding: int
+) -> tuple[Tensor, Tensor | None, int]:
+    """Weight and bias of a convolution to all pixels of a step at once, and its padding."""
 
-    def build() -> onednn.Convolution:
+    def build() -> tuple[Tensor, Tensor | None, int]:
         wide, halo = subpixel_weight(weight.detach(), stride, padding)
         repeated = None if bias is None else bias.detach().repeat(stride * stride)
-        form = ((1, 1), (halo, halo), 1, x.dtype, x.shape)
-        return onednn.Convolution(wide, repeated, *form)
+        return wide, repeated, halo
 
-    key = ("subpixel_transpose2d", x.dtype, stride, padding)
-    convolve = prepared(key, present(weight, bias), build)
-    return shuffled(convolve(x).permute(0, 2, 3, 1), stride).permute(0, 3, 1, 2)
+    key = ("subpixel_transpose2d", stride, padding)
+    return prepared(key, present(weight, bias), build)

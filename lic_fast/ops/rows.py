@@ -17,6 +17,6 @@ def rows_of(x: Tensor) -> Tensor:
 
 
 def array(rows: Tensor) -> Any:
-    """(rows, C) as the extension takes it: bfloat16, which NumPy has not, as its bits."""
+    """Rows, or a map, as the extension takes them: bfloat16, which NumPy has not, as its bits."""
     rows = rows.detach()
     return (rows.view(torch.uint16) if rows.dtype == torch.bfloat16 else rows).numpy()

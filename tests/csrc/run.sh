@@ -31,7 +31,8 @@ compile $memory -pthread tests/csrc/test_integer.cpp "${integer[@]}" -o "$build/
 
 compile $memory -pthread tests/csrc/test_maps.cpp \
   csrc/attention/{window_attention,scalar,avx2,avx512}.cpp \
-  csrc/channels/{channels,scalar,avx2,avx512}.cpp -o "$build/test_maps"
+  csrc/channels/{channels,scalar,avx2,avx512}.cpp \
+  csrc/winograd/{winograd,scalar,avx2,avx512}.cpp -o "$build/test_maps"
 "$build/test_maps"
 
 program=(csrc/integer/{program,transformer,conv,layer,kernels,scalar,avx2,avx512,avx512vnni}.cpp)

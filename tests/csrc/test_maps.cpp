@@ -1,4 +1,5 @@
-// What stands between the matrix products of the transforms, window attention included: on every
+// What stands between the matrix products of the transforms, window attention and convolutions by
+// minimal filtering included: on every
 // instruction set the scalar build's results, which tests/ops holds to the definitions, but for
 // rounding, for windows, heads and channels that are no whole vectors. Every array is of just its
 // size. Run under AddressSanitizer and UndefinedBehaviorSanitizer.
@@ -13,12 +14,14 @@
 #include "check.hpp"
 #include "cpu/bfloat16.hpp"
 #include "cpu/isa.hpp"
+#include "winograd/winograd.hpp"
 
 namespace {
 
 namespace attention = lic_fast::attention;
 namespace channels = lic_fast::channels;
 namespace cpu = lic_fast::cpu;
+namespace winograd = lic_fast::winograd;
 
 std::size_t below(std::mt19937& random, std::size_t limit) { return random() % limit; }
 
@@ -97,6 +100,38 @@ void check_channels(std::mt19937& random) {
   }
 }
 
+template <class T>
+void check_winograd(std::mt19937& random) {
+  const std::size_t kernel = 3 + 2 * below(random, 2), batch = 1 + below(random, 2);
+  const std::size_t rows = 1 + below(random, 12), columns = 1 + below(random, 12);
+  const std::size_t phases = 1 + below(random, 2), shuffle = 1 + below(random, 2);
+  const std::size_t each = winograd::kPanel * (1 + below(random, 2));
+  const std::size_t inputs = each * phases * phases;
+  const std::size_t of_pixel = shuffle > 1 ? winograd::kPanel : 1 + below(random, 40);
+  const std::size_t outputs = of_pixel * shuffle * shuffle;
+  const auto x = numbers<T>(random, batch * rows * columns * inputs);
+  auto weights = numbers<float>(random, outputs * inputs * kernel * kernel);
+  const float share = 1 / std::sqrt(static_cast<float>(inputs * kernel * kernel));
+  for (float& weight : weights) weight *= share;
+  const auto bias = numbers<float>(random, outputs);
+  const std::size_t count = batch * rows * columns * outputs;
+  const auto skip = numbers<T>(random, count);
+  const winograd::Weights packed(weights.data(), outputs, inputs, kernel, below(random, 2) == 1, 2);
+  const bool skips = below(random, 2) == 1;
+  const auto activation = static_cast<winograd::Activation>(below(random, 4));
+  const std::size_t across = columns * shuffle, area = rows * shuffle * across;
+  check_alike<T>(count, [&](cpu::Isa isa, T* out) {
+    const winograd::Map<const void> residual{skips ? skip.data() : nullptr, area * of_pixel,
+                                             across * of_pixel, of_pixel};
+    const winograd::Map<const void> input{x.data(), rows * columns * inputs,
+                                          phases * columns * each, each};
+    const winograd::Map<void> output{out, area * of_pixel, across * of_pixel, of_pixel};
+    winograd::compute({packed, bias.data(), sizeof(T) == 2, batch, rows, columns, phases, shuffle,
+                       input, residual, output, activation},
+                      isa, 2);
+  });
+}
+
 }  // namespace
 
 int main() {
@@ -106,6 +141,8 @@ int main() {
     check_attention<std::uint16_t>(random);
     check_channels<float>(random);
     check_channels<std::uint16_t>(random);
+    check_winograd<float>(random);
+    check_winograd<std::uint16_t>(random);
   }
   return 0;
 }

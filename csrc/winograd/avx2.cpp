@@ -1,0 +1,29 @@
+#include "cpu/isa.hpp"
+
+#ifdef LIC_FAST_X86
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "cpu/bfloat16.hpp"
+#include "winograd/winograd.hpp"
+
+#define LIC_FAST_TARGET LIC_FAST_AVX2
+
+namespace lic_fast::winograd {
+namespace {
+
+#include "cpu/vectors_avx2.inl"
+// The kernel, of these vectors.
+#include "winograd/tiles.inl"
+
+}  // namespace
+
+const Kernels kAvx2Kernels = {&read_tiles, &filter_panels, &write_tiles};
+
+}  // namespace lic_fast::winograd
+
+#endif

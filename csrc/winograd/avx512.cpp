@@ -1,0 +1,35 @@
+#include "cpu/isa.hpp"
+
+#ifdef LIC_FAST_X86
+
+// GCC takes what its own intrinsics leave undefined for a mistake (its bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "cpu/bfloat16.hpp"
+#include "winograd/winograd.hpp"
+
+#define LIC_FAST_TARGET LIC_FAST_AVX512
+
+namespace lic_fast::winograd {
+namespace {
+
+#include "cpu/vectors_avx512.inl"
+// The kernel, of these vectors.
+#include "winograd/tiles.inl"
+
+}  // namespace
+
+const Kernels kAvx512Kernels = {&read_tiles, &filter_panels, &write_tiles};
+
+}  // namespace lic_fast::winograd
+
+#endif

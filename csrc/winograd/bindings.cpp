@@ -1,0 +1,119 @@
+// The Python face of the convolutions by minimal filtering: arrays in, checked, and out.
+
+#include "winograd/bindings.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+#include "cpu/isa.hpp"
+#include "winograd/winograd.hpp"
+
+namespace lic_fast::winograd {
+namespace {
+
+namespace py = pybind11;
+using Floats = py::array_t<float, py::array::c_style>;
+
+void check(bool condition, const char* message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+std::size_t size(const py::array& x, int dimension) {
+  return static_cast<std::size_t>(x.shape(dimension));
+}
+
+template <class Data>
+Map<Data> map_of(Data* data, const py::array& x, const py::array& like) {
+  check(x.ndim() == 4 && x.dtype().is(like.dtype()),
+        "maps must be (batch, rows, columns, channels), all of one type");
+  const py::ssize_t item = x.itemsize();
+  Map<Data> map{data, 0, 0, 0};
+  std::size_t* const distances[] = {&map.image, &map.row, &map.pixel};
+  for (int i = 0; i < 3; ++i) {
+    check(x.strides(i) >= 0 && x.strides(i) % item == 0, "a map's strides must be whole numbers");
+    *distances[i] = static_cast<std::size_t>(x.strides(i) / item);
+  }
+  check(x.shape(3) < 2 || x.strides(3) == item, "the channels of a pixel must lie side by side");
+  return map;
+}
+
+Activation activation_of(const std::string& name) {
+  if (name == "none") return Activation::kNone;
+  if (name == "relu") return Activation::kRelu;
+  if (name == "leaky_relu") return Activation::kLeakyRelu;
+  if (name == "gelu") return Activation::kGelu;
+  throw std::invalid_argument("the activation must be none, relu, leaky_relu or gelu, not '" +
+                              name + "'");
+}
+
+std::shared_ptr<Weights> make(const Floats& weights, bool transformed, unsigned threads) {
+  check(weights.ndim() == 4 && weights.shape(2) == weights.shape(3) &&
+            (weights.shape(2) == 3 || weights.shape(2) == 5),
+        "weights must be (outputs, inputs, 3, 3) or (outputs, inputs, 5, 5)");
+  check(weights.shape(0) > 0 && weights.shape(1) > 0 && size(weights, 1) % kPanel == 0,
+        "inputs must be a multiple of 16");
+  const py::gil_scoped_release release;
+  return std::make_shared<Weights>(weights.data(), size(weights, 0), size(weights, 1),
+                                   size(weights, 2), transformed, threads);
+}
+
+void run(const Weights& weights, const py::array& x, const Floats& bias, py::array out,
+         const std::optional<py::array>& residual, const std::string& activation,
+         std::size_t phases, std::size_t shuffle, unsigned threads,
+         const std::optional<std::string>& isa) {
+  const bool bfloat16 = x.dtype().is(py::dtype::of<std::uint16_t>());
+  check(bfloat16 || x.dtype().is(py::dtype::of<float>()),
+        "maps must be float32, or bfloat16 as uint16");
+  check(phases >= 1 && phases <= 16 && shuffle >= 1 && shuffle <= 16,
+        "phases and shuffle must be in 1..16");
+  Problem p{weights, bias.data(), bfloat16, 0, 0, 0, phases, shuffle, {}, {}, {}, {}};
+  p.x = map_of<const void>(x.data(), x, x);
+  p.out = map_of<void>(out.mutable_data(), out, x);
+  if (residual) p.residual = map_of<const void>(residual->data(), *residual, x);
+  p.batch = size(x, 0);
+  p.height = size(x, 1) / phases;
+  p.width = size(x, 2) / phases;
+  check(size(x, 1) % phases == 0 && size(x, 2) % phases == 0,
+        "rows and columns must be multiples of the phases");
+  check(size(x, 3) % kPanel == 0 && size(x, 3) * phases * phases == weights.in_channels,
+        "x has other channels than the weights, or such as are no multiple of 16");
+  check(bias.ndim() == 1 && size(bias, 0) == weights.out_channels, "bias must be (outputs,)");
+  check(shuffle == 1 || weights.out_channels % (shuffle * shuffle * kPanel) == 0,
+        "the channels of a pixel that is shuffled must be multiples of 16");
+  const auto fits = [&](const py::array& map) {
+    return size(map, 0) == p.batch && size(map, 1) == p.height * shuffle &&
+           size(map, 2) == p.width * shuffle &&
+           size(map, 3) * shuffle * shuffle == weights.out_channels;
+  };
+  check(fits(out) && (!residual || fits(*residual)),
+        "out or the residual has another shape than the result");
+  p.activation = activation_of(activation);
+  const cpu::Isa chosen = isa ? cpu::isa_of_name(*isa) : cpu::default_isa();
+  const py::gil_scoped_release release;
+  compute(p, chosen, threads);
+}
+
+}  // namespace
+
+void bind(py::module_& module) {
+  py::class_<Weights, std::shared_ptr<Weights>>(
+      module, "Winograd",
+      "Weights of a convolution by minimal filtering, transformed; see lic_fast.ops.winograd.")
+      .def(py::init(&make), py::arg("weights"), py::arg("transformed"), py::arg("threads"))
+      .def("run", &run, py::arg("x").noconvert(), py::arg("bias").noconvert(),
+           py::arg("out").noconvert(), py::kw_only(), py::arg("residual").noconvert() = py::none(),
+           py::arg("activation") = "none", py::arg("phases") = 1, py::arg("shuffle") = 1,
+           py::arg("threads") = 1, py::arg("isa") = py::none(),
+           "Writes the convolution of x, (batch, rows, columns, channels), to out; phases and "
+           "shuffle are the pixels along a side whose channels count as one pixel's.");
+}
+
+}  // namespace lic_fast::winograd

@@ -1,0 +1,155 @@
+#include "winograd/winograd.hpp"
+
+#include <algorithm>
+
+#include "cpu/thread_pool.hpp"
+
+namespace lic_fast::winograd {
+namespace {
+
+// Tiles of a task: as many as share a weight that comes from memory, and no more than keep a
+// place's inputs in the second cache.
+constexpr std::size_t kTiles = 48, kMostTiles = 96;
+// Floats of the inputs up to which a task has more than kTiles: a megabyte.
+constexpr std::size_t kInputs = std::size_t{1} << 18;
+// Tiles for which weights are transformed once.
+constexpr std::size_t kSharing = 192;
+// Tiles whose input one task transforms.
+constexpr std::size_t kRead = 8;
+
+const Kernels& kernels(cpu::Isa isa) {
+  switch (isa) {
+#ifdef LIC_FAST_X86
+    case cpu::Isa::kAvx512Vnni:
+    case cpu::Isa::kAvx512:
+      return kAvx512Kernels;
+    case cpu::Isa::kAvx2:
+      return kAvx2Kernels;
+#endif
+    default:
+      return kScalarKernels;
+  }
+}
+
+/// Memory that a thread keeps.
+float* scratch(std::vector<float>& memory, std::size_t size) {
+  if (memory.size() < size) memory = std::vector<float>(size);
+  return memory.data();
+}
+
+/// Each thread computes whole outputs of its tiles.
+void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& work,
+                   unsigned threads) {
+  const Weights& w = problem.weights;
+  const std::size_t fitting = kInputs / (kPlaces * w.in_channels);
+  const std::size_t most = std::clamp(fitting, kTiles, kMostTiles);
+  // As many tasks as there are threads, or a multiple that leaves none of them long without work.
+  const std::size_t share = std::max(threads, 1u);
+  const std::size_t least = (tiles + most - 1) / most;
+  if (tiles == 0) return;
+  const std::size_t tasks = std::min(tiles, (least + share - 1) / share * share);
+  const std::size_t count = (tiles + tasks - 1) / tasks;
+  cpu::ThreadPool::instance().run((tiles + count - 1) / count, threads, [&](std::size_t task) {
+    static thread_local std::vector<float> memory;
+    const std::size_t inputs = kPlaces * place_size(count, w.in_channels);
+    float* const own = scratch(memory, inputs + kPlaces * place_size(count, kMostPanels * kPanel));
+    const Block block{task * count, std::min(count, tiles - task * count), own};
+    work.read(problem, block, 0, block.count);
+    for (std::size_t first = 0; first < w.panels(); first += kMostPanels) {
+      const Panels panels{first, std::min(kMostPanels, w.panels() - first)};
+      work.write(problem, block, panels, w.panel(first), own + inputs);
+    }
+  });
+}
+
+/// Each thread computes some panels of the output of all tiles, so that it transforms no weights
+/// that another one does.
+void compute_panels(const Problem& problem, std::size_t tiles, const Kernels& work,
+                    unsigned threads) {
+  static thread_local std::vector<float> shared;
+  const Weights& w = problem.weights;
+  cpu::ThreadPool& pool = cpu::ThreadPool::instance();
+  const std::size_t share = std::max(threads, 1u);
+  const std::size_t least = (w.panels() + kMostPanels - 1) / kMostPanels;
+  const std::size_t groups = std::min(w.panels(), (least + share - 1) / share * share);
+  for (std::size_t first = 0; first < tiles; first += kSharing) {
+    const std::size_t count = std::min(kSharing, tiles - first);
+    const Block block{first, count, scratch(shared, kPlaces * place_size(count, w.in_channels))};
+    pool.run((count + kRead - 1) / kRead, threads, [&](std::size_t task) {
+      work.read(problem, block, task * kRead, std::min(count, (task + 1) * kRead));
+    });
+    pool.run(groups, threads, [&](std::size_t group) {
+      static thread_local std::vector<float> memory;
+      const std::size_t begin = group * w.panels() / groups;
+      const Panels panels{begin, (group + 1) * w.panels() / groups - begin};
+      const std::size_t weights = kMostPanels * w.panel_size();
+      float* const own =
+          scratch(memory, weights + kPlaces * place_size(count, kMostPanels * kPanel));
+      work.filter(w, panels, own);
+      work.write(problem, block, panels, own, own + weights);
+    });
+  }
+}
+
+}  // namespace
+
+double filter(std::size_t place, std::size_t tap, std::size_t kernel) {
+  constexpr double kA2 = double{kA} * kA, kB2 = double{kB} * kB;
+  constexpr double kOfA = 1 / (2 * kA2 * (kA2 - kB2)), kOfB = 1 / (2 * kB2 * (kB2 - kA2));
+  constexpr double kPoints[] = {0, kA, -kA, kB, -kB};
+  constexpr double kFactors[] = {1 / (kA2 * kB2), kOfA, kOfA, kOfB, kOfB};
+  if (place == kSide - 1) return tap + 1 == kernel ? 1 : 0;
+  double power = kFactors[place];
+  for (std::size_t i = 0; i < tap; ++i) power *= kPoints[place];
+  return power;
+}
+
+Weights::Weights(const float* weights, std::size_t out, std::size_t in, std::size_t kernel_,
+                 bool transformed_, unsigned threads)
+    : out_channels(out), in_channels(in), kernel(kernel_), transformed(transformed_) {
+  const std::size_t area = kernel * kernel, places = transformed ? kPlaces : area;
+  packed_.assign(panels() * places * in_channels * kPanel, 0.0f);
+  double factors[kSide][kSide];
+  for (std::size_t place = 0; place < kSide; ++place) {
+    for (std::size_t tap = 0; tap < kernel; ++tap) factors[place][tap] = filter(place, tap, kernel);
+  }
+  cpu::ThreadPool::instance().run(out, threads, [&](std::size_t o) {
+    float* const panel = packed_.data() + o / kPanel * places * in_channels * kPanel + o % kPanel;
+    for (std::size_t i = 0; i < in_channels; ++i) {
+      const float* const taps = weights + (o * in_channels + i) * area;
+      if (!transformed) {
+        for (std::size_t tap = 0; tap < area; ++tap) panel[(i * area + tap) * kPanel] = taps[tap];
+        continue;
+      }
+      double rows[kSide][kSide] = {};  // places by taps
+      for (std::size_t place = 0; place < kSide; ++place) {
+        for (std::size_t row = 0; row < kernel; ++row) {
+          for (std::size_t column = 0; column < kernel; ++column) {
+            rows[place][column] += factors[place][row] * taps[row * kernel + column];
+          }
+        }
+      }
+      for (std::size_t place = 0; place < kPlaces; ++place) {
+        double sum = 0;
+        for (std::size_t column = 0; column < kernel; ++column) {
+          sum += rows[place / kSide][column] * factors[place % kSide][column];
+        }
+        panel[(place * in_channels + i) * kPanel] = static_cast<float>(sum);
+      }
+    }
+  });
+}
+
+void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
+  const Weights& w = problem.weights;
+  const std::size_t step = w.step();
+  const std::size_t tiles =
+      problem.batch * ((problem.height + step - 1) / step) * ((problem.width + step - 1) / step);
+  if (w.transformed) {
+    compute_tiles(problem, tiles, kernels(isa), threads);
+  } else {
+    compute_panels(problem, tiles, kernels(isa), threads);
+  }
+}
+
+}  // namespace lic_fast::winograd

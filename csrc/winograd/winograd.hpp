@@ -1,0 +1,126 @@
+// Convolutions of maps of float32 or bfloat16 by minimal filtering, for the transforms: Winograd,
+// "Arithmetic Complexity of Computations", 1980, as Lavin and Gray, "Fast Algorithms for
+// Convolutional Neural Networks", CVPR 2016, section 4, apply it to convolutions of two dimensions.
+//
+// Six by six numbers of the input give four by four of a 3x3 convolution with 36 multiplications
+// instead of 144, or two by two of a 5x5 one with 36 instead of 100. Between the transforms of
+// input and output there are 36 products of matrices, tiles by channels by channels. Points of the
+// interpolation are 0, kA, -kA, kB, -kB and infinity; arithmetic is float32 for both types.
+//
+// The definition is lic_fast/ops/conv2d.py, the choice lic_fast/ops/winograd.py.
+
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cpu/isa.hpp"
+
+namespace lic_fast::winograd {
+
+/// Side of a tile of the input, and numbers in it.
+inline constexpr std::size_t kSide = 6, kPlaces = kSide * kSide;
+/// Points whose powers float32 holds, chosen for the least error: less than half of that with 1 and
+/// 2, where sums cancel more; see Barabasz et al., "Error Analysis and Improving the Accuracy of
+/// Winograd Convolution for Deep Neural Networks", ACM TOMS 46(4), 2020.
+inline constexpr float kA = 5.0f / 8, kB = 3.0f / 2;
+/// Output channels whose weights lie side by side.
+inline constexpr std::size_t kPanel = 16;
+
+enum class Activation { kNone, kRelu, kLeakyRelu, kGelu };
+
+/// Weights in the order in which the kernels read them, zero in the padding: transformed, as
+/// (panels, kPlaces, in_channels, kPanel), or as they are, (panels, in_channels, kernel, kernel,
+/// kPanel), to be transformed whenever they are used. That takes as many operations as a few tiles,
+/// and a quarter of the memory: it is for large weights of small maps.
+class Weights {
+ public:
+  /// `weights` is (out_channels, in_channels, kernel, kernel), kernel 3 or 5.
+  Weights(const float* weights, std::size_t out_channels, std::size_t in_channels,
+          std::size_t kernel, bool transformed, unsigned threads);
+
+  std::size_t out_channels, in_channels, kernel;
+  bool transformed;
+  std::size_t panels() const { return (out_channels + kPanel - 1) / kPanel; }
+  /// Of a panel that is transformed.
+  std::size_t panel_size() const { return kPlaces * in_channels * kPanel; }
+  const float* panel(std::size_t index) const {
+    const std::size_t taps = transformed ? kPlaces : kernel * kernel;
+    return packed_.data() + index * taps * in_channels * kPanel;
+  }
+  /// Side of a tile of the output.
+  std::size_t step() const { return kSide + 1 - kernel; }
+
+ private:
+  std::vector<float> packed_;
+};
+
+/// The row of G, the transform of weights, that belongs to a place.
+double filter(std::size_t place, std::size_t tap, std::size_t kernel);
+
+/// A map with channels last; distances are in numbers.
+template <class Data>
+struct Map {
+  Data* data;
+  std::size_t image, row, pixel;
+};
+
+/// The arrays are the caller's.
+struct Problem {
+  const Weights& weights;
+  const float* bias;  // (out_channels,)
+  bool bfloat16;      // whether the numbers are std::uint16_t, or else float
+  // Of the convolution's own input and output. What is given has `phases` times as many rows and
+  // columns, whose channels are those of the phases x phases pixels one after another, and what is
+  // written `shuffle` times as many in the same way. Only 1, or such that the channels of a pixel
+  // are whole panels.
+  std::size_t batch, height, width, phases, shuffle;
+  Map<const void> x;
+  Map<const void> residual;  // like out; without data: none
+  Map<void> out;
+  Activation activation;
+};
+
+/// Computes `out`. The channels of a pixel of the input are multiples of kPanel.
+void compute(const Problem& problem, cpu::Isa isa, unsigned threads);
+
+/// Panels whose products are computed together.
+inline constexpr std::size_t kMostPanels = 4;
+
+/// Floats from one place to the next: a line more than are needed, so that the places of a tile,
+/// which are read and written together, do not fall into the same set of a cache.
+inline constexpr std::size_t place_size(std::size_t tiles, std::size_t channels) {
+  return tiles * channels + kPanel;
+}
+
+/// A run of tiles, by image, row and column, and their transformed input: (kPlaces, count,
+/// in_channels), places by place_size apart.
+struct Block {
+  std::size_t first, count;
+  float* inputs;
+};
+
+/// Some panels of the output, at most kMostPanels.
+struct Panels {
+  std::size_t first, count;
+};
+
+struct Kernels {
+  /// Transforms the input of tiles first to last - 1 of the block.
+  void (*read)(const Problem& problem, const Block& block, std::size_t first, std::size_t last);
+  /// Transforms weights: (panels.count, kPlaces, in_channels, kPanel).
+  void (*filter)(const Weights& weights, const Panels& panels, float* out);
+  /// Computes the block's output in these panels, of transformed weights. `products` has room for
+  /// (kPlaces, block.count, panels.count * kPanel), places by place_size apart.
+  void (*write)(const Problem& problem, const Block& block, const Panels& panels,
+                const float* weights, float* products);
+};
+
+extern const Kernels kScalarKernels;
+#ifdef LIC_FAST_X86
+extern const Kernels kAvx2Kernels;
+extern const Kernels kAvx512Kernels;
+#endif
+
+}  // namespace lic_fast::winograd

@@ -1,0 +1,239 @@
+"""Convolutions of the transforms by minimal filtering, with a third or a quarter of the products.
+
+Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast Algorithms for
+Convolutional Neural Networks", CVPR 2016. A tile of 6x6 numbers gives 4x4 outputs of a 3x3
+convolution by 36 products instead of 144, or 2x2 of a 5x5 one by 36 instead of 100. Others become
+such: a 5x5 convolution of stride 2 is a 3x3 one of the four pixels of each 2x2 as channels, and
+its transpose a 3x3 one to four pixels (:mod:`lic_fast.ops.subpixel`).
+
+``csrc/winograd`` computes it, in float32 whatever the type of the maps: faster than oneDNN's
+direct convolutions even in bfloat16, which cannot be filtered so, its eight bits being too few for
+the sums in between. Results are about as exact as those of a direct convolution in float32.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+from lic_fast import _C
+from lic_fast.ops.onednn import Activation, Pair
+from lic_fast.ops.prepared import prepared, present
+from lic_fast.ops.rows import array
+
+__all__ = ["Convolution", "compact_weights", "convolve", "direct_convolutions", "fits", "shuffles"]
+
+_direct: ContextVar[bool] = ContextVar("lic_fast_direct_convolutions", default=False)
+_compact: ContextVar[bool] = ContextVar("lic_fast_compact_weights", default=False)
+
+# Output channels of a panel of weights, and input channels of a vector; see winograd.hpp.
+_PANEL = 16
+# Products of a pixel below which transforms outweigh them.
+_LEAST = 48 * 12
+# Pixels below which there are too few tiles for the products to be matrices'.
+_LEAST_PIXELS = 256
+
+
+@contextmanager
+def direct_convolutions() -> Iterator[None]:
+    """Within the block :func:`fits` holds for nothing."""
+    with _set(_direct):
+        yield
+
+
+@contextmanager
+def compact_weights() -> Iterator[None]:
+    """Within the block weights are kept as they are, and transformed whenever they are used.
+
+    For the large weights and the small maps of the entropy path, which would take four times as
+    much memory.
+    """
+    with _set(_compact):
+        yield
+
+
+@contextmanager
+def _set(variable: ContextVar[bool]) -> Iterator[None]:
+    token = variable.set(True)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def _wide_vectors() -> bool:
+    """Whether csrc/winograd has vectors of eight and more: else oneDNN is faster."""
+    return "avx2" in _C.instruction_sets() and os.environ.get("LIC_FAST_ISA") != "scalar"
+
+
+def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1) -> bool:
+    """Whether this convolution can be computed so, and faster than by oneDNN.
+
+    It depends on the sides of a map and not on how many there are, so that a batch is computed
+    as each of its images would be.
+
+    Args:
+        x: (B, N, H, W), such that :func:`lic_fast.ops.dispatch.fast_on_cpu` holds.
+        weight: (M, N / groups, rows, columns).
+        stride: As for :func:`lic_fast.ops.conv2d`, as the rest.
+        padding: See there.
+        groups: See there.
+    """
+    outputs, inputs, rows, columns = weight.shape
+    kernel, step = rows, tuple(stride)
+    if rows != columns or tuple(padding) != (kernel // 2, kernel // 2):
+        return False
+    if (kernel, step) not in ((3, (1, 1)), (5, (1, 1)), (5, (2, 2))):
+        return False
+    height, width = x.shape[2:]
+    phased = step == (1, 1) or (height % 2 == 0 and width % 2 == 0 and groups == 1)
+    return (
+        phased
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and not _direct.get()
+        and inputs % _PANEL == 0
+        and inputs * (outputs // groups) >= _LEAST
+        and height * width >= _LEAST_PIXELS * step[0] * step[1]
+        and _wide_vectors()
+    )
+
+
+def shuffles(weight: Tensor, r: int) -> bool:
+    """Whether :func:`convolve` puts the pixels of the result where they belong."""
+    return weight.shape[0] % (r * r * _PANEL) == 0
+
+
+class Convolution:
+    """A convolution with its weights prepared, of those for which :func:`fits` holds.
+
+    Args:
+        weight: (M, N / groups, k, k).
+        bias: (M,) or None.
+        stride: (1, 1) or (2, 2).
+        groups: Groups that N and M divide into.
+        compact: See :func:`compact_weights`.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: Pair = (1, 1),
+        groups: int = 1,
+        *,
+        compact: bool,
+    ) -> None:
+        self._phases = stride[0]
+        self._outputs = len(weight)
+        weight = weight.detach().float()
+        weight = weight.contiguous() if self._phases == 1 else phased(weight)
+        offsets = torch.zeros(len(weight)) if bias is None else bias.detach().float().clone()
+        threads = torch.get_num_threads()
+        self._groups = [
+            (_C.Winograd(weight.numpy(), not compact, threads), own.numpy())
+            for weight, own in zip(weight.chunk(groups), offsets.chunk(groups), strict=True)
+        ]
+
+    def __call__(
+        self,
+        x: Tensor,
+        activation: Activation = "none",
+        residual: Tensor | None = None,
+        shuffle: int = 1,
+    ) -> Tensor:
+        """(B, N, H, W) to (B, M, H', W') with channels last; see :func:`convolve`."""
+        batch, _, height, width = x.shape
+        outputs = self._outputs // shuffle**2
+        sides = (side // self._phases * shuffle for side in (height, width))
+        out = torch.empty(
+            (batch, outputs, *sides), dtype=x.dtype, memory_format=torch.channels_last
+        )
+        groups = len(self._groups)
+        parts = zip(
+            self._groups,
+            _map(x).chunk(groups, 3),
+            _map(out).chunk(groups, 3),
+            [None] * groups if residual is None else _map(residual).chunk(groups, 3),
+            strict=True,
+        )
+        for (weights, bias), source, into, skip in parts:
+            weights.run(
+                array(source),
+                bias,
+                array(into),
+                residual=None if skip is None else array(skip),
+                activation=activation,
+                phases=self._phases,
+                shuffle=shuffle,
+                threads=torch.get_num_threads(),
+            )
+        return out
+
+
+def convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Pair = (1, 1),
+    groups: int = 1,
+    activation: Activation = "none",
+    residual: Tensor | None = None,
+    shuffle: int = 1,
+) -> Tensor:
+    """The convolution of :func:`lic_fast.ops.conv2d`, where :func:`fits` holds.
+
+    Args:
+        x: (B, N, H, W), float32 or bfloat16.
+        weight: (M, N / groups, k, k).
+        bias: (M,) or None.
+        stride: (1, 1) or (2, 2).
+        groups: Groups that N and M divide into.
+        activation: See :func:`lic_fast.ops.conv2d`.
+        residual: Of the result's shape, or None.
+        shuffle: Pixels r along a side that a pixel of the result becomes; its channels are (r, r,
+            M / r^2), as :func:`shuffles` demands. Without groups.
+
+    Returns:
+        (B, M / r^2, r * H', r * W'), of the type of x, with channels last.
+    """
+    compact = _compact.get()
+    convolution = prepared(
+        ("winograd", stride, groups, compact),
+        present(weight, bias),
+        lambda: Convolution(weight, bias, stride, groups, compact=compact),
+    )
+    return convolution(x, activation, residual, shuffle)
+
+
+def phased(weight: Tensor) -> Tensor:
+    """The weight of a 5x5 convolution of stride 2, padded by 2, as a 3x3 one.
+
+    Its input is that of ``pixel_unshuffle`` with the pixels first: (2, 2, N) channels. Row
+    2 i + k - 2 is row i + (k - 2 - p) / 2 of phase p, the parity of k.
+
+    Args:
+        weight: (M, N, 5, 5).
+
+    Returns:
+        (M, 4 * N, 3, 3).
+    """
+    outputs, inputs = weight.shape[:2]
+    wide = weight.new_zeros(outputs, 2, 2, inputs, 3, 3)
+    for row in range(5):
+        for column in range(5):
+            p, q = row % 2, column % 2
+            place = (row - 2 - p) // 2 + 1, (column - 2 - q) // 2 + 1
+            wide[:, p, q, :, place[0], place[1]] = weight[:, :, row, column]
+    return wide.flatten(1, 3)
+
+
+def _map(x: Tensor) -> Tensor:
+    """(B, C, H, W) as (B, H, W, C) with channels side by side."""
+    if x.shape[1] > 1 and x.stride(1) != 1:
+        x = x.contiguous(memory_format=torch.channels_last)
+    return x.permute(0, 2, 3, 1)
