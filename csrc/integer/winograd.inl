@@ -87,8 +87,8 @@ struct Winograd {
     return seen.in_range();
   }
 
-  /// The channels of a pixel, counted from the border on. What lies two beyond the edge, in the last
-  /// tile of an odd side, is read for outputs that are none, and may be anything.
+  /// The channels of a pixel, counted from the border on. What lies two beyond the edge, in the
+  /// last tile of an odd side, is read for outputs that are none, and may be anything.
   LIC_FAST_TARGET static const std::uint8_t* pixel(const Problem& p, std::size_t half,
                                                    std::size_t image, std::size_t y,
                                                    std::size_t x) {
@@ -158,7 +158,8 @@ struct Winograd {
   template <std::size_t B>
   LIC_FAST_TARGET static void outputs(const WinogradTask& task, std::size_t group,
                                       std::size_t block) {
-    // In numbers of tiles that differ by one at most, as a few cost nearly what kTiles do.
+    // In numbers of tiles that differ by one at most: to read the weights takes longer than to
+    // multiply them with one tile or two.
     const std::size_t parts = (task.count + kTiles - 1) / kTiles;
     const std::size_t few = task.count / parts, larger = task.count % parts;
     bool first = true;
