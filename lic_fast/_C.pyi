@@ -277,6 +277,8 @@ def digest(pieces: Sequence[tuple[int, int]]) -> int: ...
 
 class IntegerWeights:
     def __init__(self, weights: npt.NDArray[np.int8], groups: int) -> None: ...
+    @property
+    def has_winograd(self) -> bool: ...
 
 def integer_conv2d(
     weights: IntegerWeights,
@@ -300,6 +302,8 @@ class IntegerLayer:
         activation: str,
         output: tuple[_Float32, _Int32, int] | None,
     ) -> None: ...
+    @property
+    def has_winograd(self) -> bool: ...
     def run(
         self,
         x: Sequence[npt.NDArray[np.uint8]],

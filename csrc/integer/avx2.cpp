@@ -19,6 +19,7 @@ namespace lic_fast::integer {
 namespace {
 
 constexpr std::size_t kPixels = 4, kBlocks = 1, kLanes = 8;
+constexpr std::size_t kTiles = 6, kWinogradBlocks = 1, kWords = 16;
 
 struct Sums {
   struct Factors {
@@ -32,6 +33,15 @@ struct Sums {
   LIC_FAST_TARGET LIC_FAST_INLINE static Factors load(const std::int8_t* weights) {
     const auto* const vectors = reinterpret_cast<const __m256i*>(weights);
     return {_mm256_loadu_si256(vectors), _mm256_loadu_si256(vectors + 1)};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Factors load(const std::int16_t* weights) {
+    const auto* const vectors = reinterpret_cast<const __m256i*>(weights);
+    return {_mm256_loadu_si256(vectors), _mm256_loadu_si256(vectors + 1)};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static __m256i pair(const std::int16_t* x) {
+    std::int32_t both = 0;
+    std::memcpy(&both, x, sizeof(both));
+    return _mm256_set1_epi32(both);
   }
   LIC_FAST_TARGET LIC_FAST_INLINE static __m256i four(const std::uint8_t* x) {
     std::int32_t bytes = 0;
@@ -58,6 +68,11 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums added(Sums sums, __m256i x, Sums::Factors w
   return {added(sums.low, x, weights.low), added(sums.high, x, weights.high)};
 }
 
+LIC_FAST_TARGET LIC_FAST_INLINE Sums with_products(Sums sums, __m256i x, Sums::Factors weights) {
+  return {_mm256_add_epi32(sums.low, _mm256_madd_epi16(x, weights.low)),
+          _mm256_add_epi32(sums.high, _mm256_madd_epi16(x, weights.high))};
+}
+
 /// kLanes int32, or pairs of int16.
 struct Ints {
   __m256i v;
@@ -71,6 +86,9 @@ struct Ints {
     std::memcpy(&both, x, sizeof(both));
     return {_mm256_set1_epi32(both)};
   }
+  LIC_FAST_TARGET LIC_FAST_INLINE void store(std::int32_t* to) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), v);
+  }
   template <class F>
   LIC_FAST_TARGET LIC_FAST_INLINE static Ints of(F x) {
     return {_mm256_cvtps_epi32(x.v)};
@@ -80,6 +98,10 @@ struct Ints {
 LIC_FAST_TARGET LIC_FAST_INLINE Ints operator+(Ints a, Ints b) {
   return {_mm256_add_epi32(a.v, b.v)};
 }
+LIC_FAST_TARGET LIC_FAST_INLINE Ints operator-(Ints a, Ints b) {
+  return {_mm256_sub_epi32(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Ints quarter(Ints x) { return {_mm256_srai_epi32(x.v, 2)}; }
 LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
   return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(x.v, y.v))};
 }
@@ -87,6 +109,48 @@ LIC_FAST_TARGET LIC_FAST_INLINE std::int32_t sum(Ints x) {
   const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(x.v), _mm256_extracti128_si256(x.v, 1));
   const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+
+LIC_FAST_TARGET LIC_FAST_INLINE void prefetch(const std::int16_t* x) {
+  _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1);
+}
+
+/// kWords uint8.
+struct Bytes {
+  __m128i v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Bytes zero() { return {_mm_setzero_si128()}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Bytes load(const std::uint8_t* x) {
+    return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(x))};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE bool in_range() const { return _mm_movemask_epi8(v) == 0; }
+};
+
+LIC_FAST_TARGET LIC_FAST_INLINE Bytes operator|(Bytes a, Bytes b) {
+  return {_mm_or_si128(a.v, b.v)};
+}
+
+/// kWords int16.
+struct Words {
+  __m256i v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Words of(Bytes x) { return {_mm256_cvtepu8_epi16(x.v)}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE void store(std::int16_t* to) const {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), v);
+  }
+};
+
+LIC_FAST_TARGET LIC_FAST_INLINE Words operator+(Words a, Words b) {
+  return {_mm256_add_epi16(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Words operator-(Words a, Words b) {
+  return {_mm256_sub_epi16(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Words shifted(Words x) {
+  return {_mm256_slli_epi16(x.v, kHalfBits)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Words without_centres(Words x) {
+  return {_mm256_xor_si256(x.v, _mm256_set1_epi16(INT16_MIN))};
 }
 
 struct Floats {
@@ -169,12 +233,15 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
 #include "integer/end.inl"
 //
 #include "integer/rows.inl"
+//
+#include "integer/winograd.inl"
 
 }  // namespace
 
-const Kernels kAvx2Kernels{
-    &Kernel::run,          &Elements::quantize, &Elements::add_residual,  &Elements::gated,
-    &Transformer::sigmoid, &Transformer::words, &Transformer::layer_norm, &Transformer::attend};
+const Kernels kAvx2Kernels{&Kernel::run,          &Winograd::run,          1,
+                           &Elements::quantize,   &Elements::add_residual, &Elements::gated,
+                           &Transformer::sigmoid, &Transformer::words,     &Transformer::layer_norm,
+                           &Transformer::attend};
 
 }  // namespace lic_fast::integer
 

@@ -26,6 +26,10 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums added(Sums sums, __m512i x, __m512i weights
   return {_mm512_add_epi32(sums.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
 }
 
+LIC_FAST_TARGET LIC_FAST_INLINE Sums with_products(Sums sums, __m512i x, __m512i weights) {
+  return {_mm512_add_epi32(sums.v, _mm512_madd_epi16(x, weights))};
+}
+
 LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
   return {_mm512_add_epi32(sums.v, _mm512_madd_epi16(x.v, y.v))};
 }
@@ -37,12 +41,16 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
 #include "integer/end.inl"
 //
 #include "integer/rows.inl"
+//
+#include "integer/winograd.inl"
 
 }  // namespace
 
 const Kernels kAvx512Kernels{
-    &Kernel::run,          &Elements::quantize, &Elements::add_residual,  &Elements::gated,
-    &Transformer::sigmoid, &Transformer::words, &Transformer::layer_norm, &Transformer::attend};
+    &Kernel::run,          &Winograd::run,          1,
+    &Elements::quantize,   &Elements::add_residual, &Elements::gated,
+    &Transformer::sigmoid, &Transformer::words,     &Transformer::layer_norm,
+    &Transformer::attend};
 
 }  // namespace lic_fast::integer
 

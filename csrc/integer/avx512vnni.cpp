@@ -24,6 +24,10 @@ LIC_FAST_TARGET LIC_FAST_INLINE Sums added(Sums sums, __m512i x, __m512i weights
   return {_mm512_dpbusd_epi32(sums.v, x, weights)};
 }
 
+LIC_FAST_TARGET LIC_FAST_INLINE Sums with_products(Sums sums, __m512i x, __m512i weights) {
+  return {_mm512_dpwssd_epi32(sums.v, x, weights)};
+}
+
 LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
   return {_mm512_dpwssd_epi32(sums.v, x.v, y.v)};
 }
@@ -35,12 +39,16 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
 #include "integer/end.inl"
 //
 #include "integer/rows.inl"
+//
+#include "integer/winograd.inl"
 
 }  // namespace
 
 const Kernels kAvx512VnniKernels{
-    &Kernel::run,          &Elements::quantize, &Elements::add_residual,  &Elements::gated,
-    &Transformer::sigmoid, &Transformer::words, &Transformer::layer_norm, &Transformer::attend};
+    &Kernel::run,          &Winograd::run,          2,
+    &Elements::quantize,   &Elements::add_residual, &Elements::gated,
+    &Transformer::sigmoid, &Transformer::words,     &Transformer::layer_norm,
+    &Transformer::attend};
 
 }  // namespace lic_fast::integer
 

@@ -65,7 +65,9 @@ void bind(py::module_& module) {
   py::class_<Weights>(module, "IntegerWeights",
                       "Weights of an integer convolution, packed; see "
                       "lic_fast.ops.integer_conv2d.")
-      .def(py::init(&make_weights), py::arg("weights").noconvert(), py::arg("groups"));
+      .def(py::init(&make_weights), py::arg("weights").noconvert(), py::arg("groups"))
+      .def_property_readonly("has_winograd", &Weights::has_winograd,
+                             "Whether a convolution has been computed by Winograd's algorithm.");
   module.def("integer_conv2d", &compute, py::arg("weights"), py::arg("x"), py::arg("border"),
              py::arg("out").noconvert(), py::arg("stride"), py::arg("threads"),
              py::arg("isa") = py::none(),

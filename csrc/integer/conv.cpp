@@ -6,6 +6,7 @@
 
 #include "cpu/thread_pool.hpp"
 #include "integer/kernels.hpp"
+#include "integer/winograd.hpp"
 
 namespace lic_fast::integer {
 namespace {
@@ -105,7 +106,25 @@ Weights::Weights(const std::int8_t* weights, std::size_t out, std::size_t in, st
   }
 }
 
+Weights::~Weights() = default;
+
+const WinogradWeights& Weights::winograd(unsigned threads) const {
+  std::call_once(once_, [&] {
+    winograd_ = std::make_unique<const WinogradWeights>(*this, threads);
+    has_winograd_ = true;
+  });
+  return *winograd_;
+}
+
 void convolve(const Problem& problem, cpu::Isa isa, unsigned threads) {
+  if (by_winograd(problem, isa)) {
+    convolve_by_winograd(problem, isa, threads);
+  } else {
+    convolve_directly(problem, isa, threads);
+  }
+}
+
+void convolve_directly(const Problem& problem, cpu::Isa isa, unsigned threads) {
   const Kernels& compute = kernels(isa);
   const Weights& w = problem.weights;
   const std::size_t height = problem.out_height(), side = w.kernel / 2;

@@ -6,12 +6,16 @@
 // order.
 //
 // Activations of 14 bits are two maps of 7, the high halves and the low ones: the sums of the high
-// ones are shifted by 7 bits before those of the low ones are added.
+// ones are shifted by 7 bits before those of the low ones are added. That is the definition; most
+// sums of 3 x 3 taps on them come from fewer products of both halves at once, see winograd.hpp.
 
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <vector>
 
 #include "cpu/isa.hpp"
@@ -27,6 +31,8 @@ inline constexpr std::size_t kQuad = 4;
 inline constexpr int kHalfBits = 7;
 inline constexpr std::int32_t kHalfTop = 127;
 
+class WinogradWeights;
+
 /// Weights in the order in which the kernels read them: (groups, blocks of kBlock output channels,
 /// kernel rows, kernel columns, quads of input channels, kBlock, kQuad), zero in the padding.
 class Weights {
@@ -34,6 +40,9 @@ class Weights {
   /// `weights` is (out_channels, in_channels / groups, kernel, kernel).
   Weights(const std::int8_t* weights, std::size_t out_channels, std::size_t in_channels,
           std::size_t groups, std::size_t kernel);
+  ~Weights();
+  Weights(const Weights&) = delete;
+  Weights& operator=(const Weights&) = delete;
 
   std::size_t in_channels, out_channels, groups, kernel;
   std::size_t group_in, group_out;  // channels of a group
@@ -45,8 +54,18 @@ class Weights {
   /// Whether a group's channels are whole quads, so that nothing lies between two groups.
   bool dense() const { return group_in % kQuad == 0; }
 
+  /// Those of winograd.hpp, made when they are first asked for and then kept: they take 3.6 times
+  /// the memory of the others, and only some layers, on maps that are not tiny, need them. The
+  /// others are kept too, for the tiny maps and other instruction sets.
+  const WinogradWeights& winograd(unsigned threads) const;
+  /// Whether they have been made, and so whether a convolution has used them.
+  bool has_winograd() const { return has_winograd_; }
+
  private:
   std::vector<std::int8_t> packed_;
+  mutable std::once_flag once_;
+  mutable std::unique_ptr<const WinogradWeights> winograd_;
+  mutable std::atomic<bool> has_winograd_{false};
 };
 
 enum class Activation { kNone, kRelu, kLeakyRelu, kGelu };
@@ -91,5 +110,8 @@ struct Problem {
 /// Computes the output; the border is kernel / 2 wide on every side. Throws std::invalid_argument
 /// for activations beyond 7 bits.
 void convolve(const Problem& problem, cpu::Isa isa, unsigned threads);
+
+/// The same by the definition: what `convolve` does for problems that winograd.hpp is not for.
+void convolve_directly(const Problem& problem, cpu::Isa isa, unsigned threads);
 
 }  // namespace lic_fast::integer

@@ -10,6 +10,7 @@
 #include "cpu/isa.hpp"
 #include "integer/conv.hpp"
 #include "integer/transformer.hpp"
+#include "integer/winograd.hpp"
 
 namespace lic_fast::integer {
 
@@ -30,6 +31,10 @@ struct Quantization {
 
 struct Kernels {
   void (*rows)(const Rows& rows);
+  /// False if an activation is beyond 7 bits.
+  bool (*winograd)(const WinogradTask& task);
+  /// The halves of activations from which on that is faster.
+  std::size_t winograd_halves;
   /// Activations of `count` channels of a pixel, to their halves; `high` is null for 7 bits.
   void (*quantize)(const float* x, std::size_t count, const Quantization& quantization,
                    std::uint8_t* high, std::uint8_t* low);

@@ -188,6 +188,9 @@ void bind_layers(py::module_& module) {
       .def(py::init(&make_layer), py::arg("weight").noconvert(), py::arg("bias").noconvert(),
            py::arg("scale").noconvert(), py::arg("border").noconvert(), py::arg("stride"),
            py::arg("groups"), py::arg("activation"), py::arg("output").noconvert())
+      .def_property_readonly(
+          "has_winograd", [](const Layer& layer) { return layer.weights().has_winograd(); },
+          "Whether a convolution has been computed by Winograd's algorithm.")
       .def("run", &run_layer, py::arg("x"), py::arg("residual"), py::arg("threads"),
            py::arg("isa") = py::none(), py::arg("out") = py::none(),
            "Maps are (B, H, W, N) arrays, or some of the channels of larger ones.");

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <utility>
 
@@ -14,6 +15,13 @@ namespace lic_fast::integer {
 namespace {
 
 constexpr std::size_t kPixels = 2, kBlocks = 1, kLanes = 1;
+constexpr std::size_t kTiles = 2, kWinogradBlocks = 1, kWords = 16;
+
+/// A sum, difference or product modulo 2^32, where wrapping is meant.
+template <class F>
+std::int32_t modular(std::int32_t a, std::int32_t b, F f) {
+  return static_cast<std::int32_t>(f(static_cast<std::uint32_t>(a), static_cast<std::uint32_t>(b)));
+}
 
 struct Sums {
   using Factors = const std::int8_t*;
@@ -21,6 +29,8 @@ struct Sums {
 
   static Sums zero() { return {}; }
   static Factors load(const std::int8_t* weights) { return weights; }
+  static const std::int16_t* load(const std::int16_t* weights) { return weights; }
+  static const std::int16_t* pair(const std::int16_t* x) { return x; }
   static const std::uint8_t* four(const std::uint8_t* x) { return x; }
   void store(std::int32_t* to) const { std::memcpy(to, v, sizeof(v)); }
 };
@@ -37,6 +47,15 @@ Sums added(Sums sums, const std::uint8_t* x, const std::int8_t* weights) {
   return sums;
 }
 
+Sums with_products(Sums sums, const std::int16_t* x, const std::int16_t* weights) {
+  for (std::size_t lane = 0; lane < kBlock; ++lane) {
+    for (std::size_t i = 0; i < kPair; ++i) {
+      sums.v[lane] = modular(sums.v[lane], x[i] * weights[lane * kPair + i], std::plus<>());
+    }
+  }
+  return sums;
+}
+
 /// One int32, or a pair of int16.
 struct Ints {
   std::int32_t v;
@@ -47,18 +66,72 @@ struct Ints {
     const auto low = static_cast<std::uint16_t>(x[0]), high = static_cast<std::uint16_t>(x[1]);
     return {static_cast<std::int32_t>(low | static_cast<std::uint32_t>(high) << 16)};
   }
+  void store(std::int32_t* to) const { *to = v; }
   template <class F>
   static Ints of(F x) {
     return {static_cast<std::int32_t>(x.v)};
   }
 };
 
-Ints operator+(Ints a, Ints b) { return {a.v + b.v}; }
+Ints operator+(Ints a, Ints b) { return {modular(a.v, b.v, std::plus<>())}; }
+Ints operator-(Ints a, Ints b) { return {modular(a.v, b.v, std::minus<>())}; }
+Ints quarter(Ints x) { return {x.v >> 2}; }
 Ints with_products(Ints sums, Ints x, Ints y) {
   const auto low = [](Ints pair) { return static_cast<std::int16_t>(pair.v & 0xFFFF); };
   return {sums.v + low(x) * low(y) + (x.v >> 16) * (y.v >> 16)};
 }
 std::int32_t sum(Ints x) { return x.v; }
+
+void prefetch(const std::int16_t*) {}
+
+/// kWords uint8.
+struct Bytes {
+  std::uint8_t v[kWords];
+
+  static Bytes zero() { return {}; }
+  static Bytes load(const std::uint8_t* x) {
+    Bytes bytes;
+    std::memcpy(bytes.v, x, kWords);
+    return bytes;
+  }
+  bool in_range() const {
+    return std::all_of(v, v + kWords, [](std::uint8_t x) { return x <= kHalfTop; });
+  }
+};
+
+Bytes operator|(Bytes a, const Bytes& b) {
+  for (std::size_t i = 0; i < kWords; ++i) a.v[i] = static_cast<std::uint8_t>(a.v[i] | b.v[i]);
+  return a;
+}
+
+/// kWords int16, modulo 2^16.
+struct Words {
+  std::int16_t v[kWords];
+
+  static Words of(const Bytes& x) {
+    Words words;
+    std::copy_n(x.v, kWords, words.v);
+    return words;
+  }
+  void store(std::int16_t* to) const { std::memcpy(to, v, sizeof(v)); }
+};
+
+Words operator+(Words a, const Words& b) {
+  for (std::size_t i = 0; i < kWords; ++i) a.v[i] = static_cast<std::int16_t>(a.v[i] + b.v[i]);
+  return a;
+}
+Words operator-(Words a, const Words& b) {
+  for (std::size_t i = 0; i < kWords; ++i) a.v[i] = static_cast<std::int16_t>(a.v[i] - b.v[i]);
+  return a;
+}
+Words shifted(Words x) {
+  for (std::int16_t& v : x.v) v = static_cast<std::int16_t>(v * (1 << kHalfBits));
+  return x;
+}
+Words without_centres(Words x) {
+  for (std::int16_t& v : x.v) v = static_cast<std::int16_t>(v - 4 * kCentre);
+  return x;
+}
 
 /// One float32. What is not a number is below everything, as in the vectors.
 struct Floats {
@@ -105,11 +178,15 @@ Floats power_of_two(Floats n) {
 #include "integer/end.inl"
 //
 #include "integer/rows.inl"
+//
+#include "integer/winograd.inl"
 
 }  // namespace
 
 const Kernels kScalarKernels{
-    &Kernel::run,          &Elements::quantize, &Elements::add_residual,  &Elements::gated,
-    &Transformer::sigmoid, &Transformer::words, &Transformer::layer_norm, &Transformer::attend};
+    &Kernel::run,          &Winograd::run,          1,
+    &Elements::quantize,   &Elements::add_residual, &Elements::gated,
+    &Transformer::sigmoid, &Transformer::words,     &Transformer::layer_norm,
+    &Transformer::attend};
 
 }  // namespace lic_fast::integer

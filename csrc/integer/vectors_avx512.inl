@@ -4,6 +4,7 @@
 
 // Of the 32 registers 24 hold sums, and two the weights.
 constexpr std::size_t kPixels = 12, kBlocks = 2, kLanes = 16;
+constexpr std::size_t kTiles = 12, kWinogradBlocks = 2, kWords = 32;
 constexpr __mmask16 kAll = 0xFFFF;
 
 struct Sums {
@@ -13,6 +14,14 @@ struct Sums {
   LIC_FAST_TARGET LIC_FAST_INLINE static Sums zero() { return {_mm512_setzero_si512()}; }
   LIC_FAST_TARGET LIC_FAST_INLINE static __m512i load(const std::int8_t* weights) {
     return _mm512_loadu_si512(weights);
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static __m512i load(const std::int16_t* weights) {
+    return _mm512_loadu_si512(weights);
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static __m512i pair(const std::int16_t* x) {
+    std::int32_t both = 0;
+    std::memcpy(&both, x, sizeof(both));
+    return _mm512_set1_epi32(both);
   }
   LIC_FAST_TARGET LIC_FAST_INLINE static __m512i four(const std::uint8_t* x) {
     std::int32_t bytes = 0;
@@ -39,6 +48,7 @@ struct Ints {
     std::memcpy(&both, x, sizeof(both));
     return {_mm512_set1_epi32(both)};
   }
+  LIC_FAST_TARGET LIC_FAST_INLINE void store(std::int32_t* to) const { _mm512_storeu_si512(to, v); }
   template <class F>
   LIC_FAST_TARGET LIC_FAST_INLINE static Ints of(F x) {
     return {_mm512_maskz_cvtps_epi32(kAll, x.v)};
@@ -48,6 +58,12 @@ struct Ints {
 LIC_FAST_TARGET LIC_FAST_INLINE Ints operator+(Ints a, Ints b) {
   return {_mm512_add_epi32(a.v, b.v)};
 }
+LIC_FAST_TARGET LIC_FAST_INLINE Ints operator-(Ints a, Ints b) {
+  return {_mm512_sub_epi32(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Ints quarter(Ints x) {
+  return {_mm512_maskz_srai_epi32(kAll, x.v, 2)};
+}
 LIC_FAST_TARGET LIC_FAST_INLINE std::int32_t sum(Ints x) {
   const __m256i eight = _mm256_add_epi32(_mm512_maskz_extracti32x8_epi32(0xFF, x.v, 0),
                                          _mm512_maskz_extracti32x8_epi32(0xFF, x.v, 1));
@@ -55,6 +71,48 @@ LIC_FAST_TARGET LIC_FAST_INLINE std::int32_t sum(Ints x) {
       _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
   const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+
+LIC_FAST_TARGET LIC_FAST_INLINE void prefetch(const std::int16_t* x) {
+  _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1);
+}
+
+/// kWords uint8.
+struct Bytes {
+  __m256i v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Bytes zero() { return {_mm256_setzero_si256()}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Bytes load(const std::uint8_t* x) {
+    return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x))};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE bool in_range() const { return _mm256_movemask_epi8(v) == 0; }
+};
+
+LIC_FAST_TARGET LIC_FAST_INLINE Bytes operator|(Bytes a, Bytes b) {
+  return {_mm256_or_si256(a.v, b.v)};
+}
+
+/// kWords int16.
+struct Words {
+  __m512i v;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Words of(Bytes x) {
+    return {_mm512_maskz_cvtepu8_epi16(static_cast<__mmask32>(-1), x.v)};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE void store(std::int16_t* to) const { _mm512_storeu_si512(to, v); }
+};
+
+LIC_FAST_TARGET LIC_FAST_INLINE Words operator+(Words a, Words b) {
+  return {_mm512_add_epi16(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Words operator-(Words a, Words b) {
+  return {_mm512_sub_epi16(a.v, b.v)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Words shifted(Words x) {
+  return {_mm512_maskz_slli_epi16(static_cast<__mmask32>(-1), x.v, kHalfBits)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Words without_centres(Words x) {
+  return {_mm512_xor_si512(x.v, _mm512_set1_epi16(INT16_MIN))};
 }
 
 struct Floats {

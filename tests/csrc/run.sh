@@ -24,7 +24,7 @@ compile() { "${CXX:-g++}" "${flags[@]}" "$@"; }
 compile $memory tests/csrc/test_rans.cpp -o "$build/test_rans"
 "$build/test_rans"
 
-integer=(csrc/integer/{conv,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
+integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
 compile $memory -pthread tests/csrc/test_integer.cpp "${integer[@]}" -o "$build/test_integer"
 
 "$build/test_integer"
@@ -35,7 +35,8 @@ compile $memory -pthread tests/csrc/test_maps.cpp \
   csrc/winograd/{winograd,scalar,avx2,avx512}.cpp -o "$build/test_maps"
 "$build/test_maps"
 
-program=(csrc/integer/{program,transformer,conv,layer,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
+program=(
+  csrc/integer/{program,transformer,conv,winograd,layer,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
 compile $memory -pthread tests/csrc/test_program.cpp "${program[@]}" -o "$build/test_program"
 "$build/test_program"
 compile -fsanitize=thread -pthread tests/csrc/test_program.cpp "${program[@]}" \

@@ -17,6 +17,7 @@
 #include "integer/conv.hpp"
 #include "integer/elements.hpp"
 #include "integer/layer.hpp"
+#include "integer/winograd.hpp"
 
 namespace {
 
@@ -28,6 +29,13 @@ struct Case {
 };
 
 std::size_t below(std::mt19937& random, std::size_t limit) { return random() % limit; }
+
+template <class T>
+std::vector<T> numbers(std::mt19937& random, std::size_t count, std::size_t limit, int offset = 0) {
+  std::vector<T> all(count);
+  for (T& x : all) x = static_cast<T>(static_cast<int>(below(random, limit)) - offset);
+  return all;
+}
 
 std::int64_t expected(const Case& c, const std::vector<std::uint8_t> (&x)[2],
                       const std::vector<std::uint8_t> (&border)[2],
@@ -51,10 +59,14 @@ std::int64_t expected(const Case& c, const std::vector<std::uint8_t> (&x)[2],
   return sum;
 }
 
-void check(const Case& c, std::mt19937& random) {
+/// Weights are of their largest magnitude if `extreme`.
+void check(const Case& c, std::mt19937& random, bool extreme = false) {
   const std::size_t in = c.group_in * c.groups, out = c.group_out * c.groups;
   std::vector<std::int8_t> weights(out * c.group_in * c.kernel * c.kernel);
-  for (auto& w : weights) w = static_cast<std::int8_t>(static_cast<int>(below(random, 256)) - 128);
+  for (auto& w : weights) {
+    w = static_cast<std::int8_t>(static_cast<int>(below(random, 256)) - 128);
+    if (extreme) w = w < 0 ? std::int8_t{-128} : std::int8_t{127};
+  }
   std::vector<std::uint8_t> x[2];
   std::vector<std::uint8_t> border[2];
   const integer::Weights packed(weights.data(), out, in, c.groups, c.kernel);
@@ -68,7 +80,9 @@ void check(const Case& c, std::mt19937& random) {
     for (auto& value : border[half]) value = static_cast<std::uint8_t>(below(random, 128));
     problem.border[half] = border[half].data();
   }
+  bool by_winograd = false;
   for (const cpu::Isa isa : cpu::supported()) {
+    by_winograd = by_winograd || integer::by_winograd(problem, isa);
     std::vector<std::int32_t> sums(c.batch * problem.out_height() * problem.out_width() * out, -1);
     problem.sums = integer::dense_view(sums.data(), problem.out_height(), problem.out_width(), out);
     integer::convolve(problem, isa, 2);
@@ -85,14 +99,41 @@ void check(const Case& c, std::mt19937& random) {
         }
       }
     }
+    CHECK(packed.has_winograd() == by_winograd);
   }
 }
 
-template <class T>
-std::vector<T> numbers(std::mt19937& random, std::size_t count, std::size_t limit, int offset = 0) {
-  std::vector<T> all(count);
-  for (T& x : all) x = static_cast<T>(static_cast<int>(below(random, limit)) - offset);
-  return all;
+/// Winograd's algorithm, on weights that need one run of channels and several, and its refusal.
+void check_winograd(std::mt19937& random) {
+  const std::size_t group_in = 32 + below(random, 100), group_out = 1 + below(random, 40);
+  const std::size_t groups = 1 + below(random, 2), height = 5 + below(random, 4);
+  const Case c{1, height, 7 + below(random, 8), group_in, group_out, groups, 3, 1, 2};
+  check(c, random, below(random, 2) == 0);
+  const std::size_t in = groups * group_in, size = height * c.width * in;
+  const auto weights = numbers<std::int8_t>(random, in * group_out * 9, 256, 128);
+  const integer::Weights packed(weights.data(), groups * group_out, in, groups, 3);
+  std::vector<std::uint8_t> x(size, 127), wrong(size, 127);
+  wrong[below(random, size)] = 128;
+  integer::Problem problem{packed, 1, height, c.width, 1, 2, {}, {}};
+  for (int half = 0; half < 2; ++half) problem.border[half] = x.data();
+  std::vector<std::int32_t> sums(height * c.width * groups * group_out);
+  problem.sums = integer::dense_view(sums.data(), height, c.width, groups * group_out);
+  for (const cpu::Isa isa : cpu::supported()) {
+    CHECK(integer::by_winograd(problem, isa));
+    for (std::size_t wrong_half = 0; wrong_half < 3; ++wrong_half) {
+      for (std::size_t half = 0; half < 2; ++half) {
+        problem.x[half] = integer::dense_view<const std::uint8_t>(
+            half == wrong_half ? wrong.data() : x.data(), height, c.width, in);
+      }
+      bool refused = false;
+      try {
+        integer::convolve(problem, isa, 2);
+      } catch (const std::invalid_argument&) {
+        refused = true;
+      }
+      CHECK(refused == (wrong_half < 2));
+    }
+  }
 }
 
 /// Zeros, numbers of a common size and the largest that there are, of both signs.
@@ -128,7 +169,9 @@ std::shared_ptr<const integer::Layer> random_layer(std::mt19937& random, std::si
 void check_network(std::mt19937& random) {
   const std::size_t groups = 1 + below(random, 2), depth = 1 + below(random, 3);
   std::vector<std::size_t> widths;
-  for (std::size_t i = 0; i <= depth; ++i) widths.push_back(groups * (1 + below(random, 36)));
+  // Every third network's layers have the channels for Winograd's algorithm.
+  const std::size_t least = below(random, 3) == 0 ? 32 : 1;
+  for (std::size_t i = 0; i <= depth; ++i) widths.push_back(groups * (least + below(random, 36)));
   std::vector<std::shared_ptr<const integer::Layer>> layers;
   std::size_t halves = 1 + below(random, 2);
   const std::size_t first_halves = halves;
@@ -247,6 +290,7 @@ int main() {
           random);
     check_network(random);
     check_elements(random);
+    if (i % 10 == 0) check_winograd(random);
   }
   return 0;
 }

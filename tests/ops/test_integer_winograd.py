@@ -1,0 +1,219 @@
+"""Winograd's algorithm in integers: the bits of the definition, wherever it is used."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lic_fast import _C, rans
+from lic_fast.ops.integer_conv2d import largest_sum, reference
+from lic_fast.ops.integer_layer import pack
+from lic_fast.ops.integer_layer import reference as layer_reference
+from tests.ops.integer_operands import (
+    ACTIVATIONS,
+    activations,
+    as_array,
+    assert_same_bits,
+    assert_untouched_around,
+    parameters,
+    part_of_a_larger_map,
+    poisoned,
+)
+
+ISAS = rans.instruction_sets()
+LEAST_HALVES = {isa: 2 if isa == "avx512vnni" else 1 for isa in ISAS}
+"""Elsewhere the algorithm gains for activations of 7 bits too."""
+
+
+def run(x, weight, border, groups, isa, threads=1):
+    """The sums, and whether they come from here."""
+    batch, _, height, width = x[0].shape
+    out = np.full((batch, height, width, len(weight)), -(2**31), np.int32)
+    packed = _C.IntegerWeights(weight.numpy(), groups)
+    beyond = [half.numpy() for half in border]
+    _C.integer_conv2d(packed, [as_array(half) for half in x], beyond, out, 1, threads, isa)
+    return torch.from_numpy(out).permute(0, 3, 1, 2), packed.has_winograd
+
+
+def tiles(batch, height, width):
+    return batch * -(-height // 2) * -(-width // 2)
+
+
+def some(kind, shape, generator):
+    """Halves of activations, or their borders."""
+    if kind == "random":
+        return activations(2, shape, generator)
+    if kind == "ends":
+        high = 127 * torch.randint(0, 2, shape, dtype=torch.uint8, generator=generator)
+        return [high, high]
+    return [torch.full(shape, {"least": 0, "most": 127}[kind], dtype=torch.uint8)] * 2
+
+
+ACTIVATION_KINDS = st.sampled_from(["random", "ends", "least", "most"])
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(1, 2),
+    sides=st.tuples(st.integers(1, 13), st.integers(1, 25)),
+    widths=st.tuples(st.integers(29, 70), st.integers(1, 70)),
+    groups=st.integers(1, 3),
+    halves=st.integers(1, 2),
+    kinds=st.tuples(ACTIVATION_KINDS, ACTIVATION_KINDS),
+    extreme=st.booleans(),
+    threads=st.integers(1, 9),
+    seed=st.integers(0, 999),
+)
+def test_every_instruction_set_gives_the_bits_of_float64(
+    isa, batch, sides, widths, groups, halves, kinds, extreme, threads, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    n, m = (groups * width for width in widths)
+    x = some(kinds[0], (batch, n, *sides), generator)[:halves]
+    border = some(kinds[1], (n,), generator)[:halves]
+    weight = torch.randint(-128, 128, (m, n // groups, 3, 3), generator=generator)
+    if extreme:
+        weight = torch.where(weight < 0, -128, 127)
+    weight = weight.to(torch.int8)
+    out, used = run(x, weight, border, groups, isa, threads)
+    assert torch.equal(out, reference(x, weight, border=border, groups=groups))
+    worth_it = halves >= LEAST_HALVES[isa] and n // groups >= 32 and tiles(batch, *sides) >= 12
+    assert used == worth_it
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("channels", [52, 56, 57, 60, 61, 113, 117, 200])
+@pytest.mark.parametrize("value", [127, -128, None])
+def test_the_largest_sums_of_a_run_of_channels_and_of_several(isa, channels, value):
+    # With all weights at an end, about 57 channels can be divided by four at once.
+    if value is None:
+        signs = torch.where(torch.arange(channels) % 2 == 0, 127, -128)
+        weight = signs.view(1, -1, 1, 1).repeat(35, 1, 3, 3)
+        weight[1:] = torch.where(torch.arange(34).view(-1, 1, 1, 1) % 3 == 0, -1, 1) * 127
+        weight[1:, 100:] = 0
+    else:
+        weight = torch.full((35, channels, 3, 3), value)
+        weight[:, 113:] = 0
+    weight = weight.to(torch.int8)
+    assert largest_sum(weight, 2) < 2**31
+    # Each activation at the end that makes the first output channel's sum as large as it can be.
+    most = (127 * (weight[0, :, 0, 0] > 0)).to(torch.uint8)
+    for end in (most, 127 - most, torch.zeros_like(most), torch.full_like(most, 127)):
+        x = [end.view(1, -1, 1, 1).repeat(1, 1, 7, 8)] * 2
+        out, used = run(x, weight, [end, end], 1, isa)
+        assert used
+        assert torch.equal(out, reference(x, weight, border=[end, end]))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=30, deadline=None)
+@given(
+    batch=st.integers(1, 2),
+    sides=st.tuples(st.integers(5, 9), st.integers(7, 30)),
+    widths=st.tuples(st.integers(32, 50), st.integers(1, 50)),
+    groups=st.integers(1, 2),
+    activation=st.sampled_from(ACTIVATIONS),
+    bits=st.sampled_from([0, 7, 14]),
+    residual=st.booleans(),
+    threads=st.integers(1, 5),
+    seed=st.integers(0, 999),
+)
+def test_layers_end_as_their_definition_does(
+    isa, batch, sides, widths, groups, activation, bits, residual, threads, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    n, m = (groups * width for width in widths)
+    layer = parameters(n, m, generator, groups=groups, halves=2, activation=activation, bits=bits)
+    x = activations(2, (batch, n, *sides), generator)
+    shape = (batch, m, *sides)
+    added = torch.randn(shape, generator=generator) if residual else None
+    out, around = poisoned(shape, bits)
+    maps = [part_of_a_larger_map(half, 2, 5, np.uint8(255))[0] for half in x]
+    addend = part_of_a_larger_map(added, 1, 3, np.nan)[0] if residual else None
+    packed = pack(**layer)
+    packed.run(maps, addend, threads, isa, out)
+    assert packed.has_winograd
+    assert_same_bits(out, layer_reference(x, **layer, residual=added))
+    assert_untouched_around(around, out)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@settings(max_examples=20, deadline=None)
+@given(
+    batch=st.integers(1, 2),
+    sides=st.tuples(st.integers(5, 9), st.integers(7, 20)),
+    widths=st.lists(st.sampled_from([32, 33, 36, 48, 52]), min_size=3, max_size=4),
+    groups=st.integers(1, 2),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 999),
+)
+def test_networks_whose_maps_have_their_border(isa, batch, sides, widths, groups, threads, seed):
+    generator = torch.Generator().manual_seed(seed)
+    layers = []
+    for n, m in pairwise(widths):
+        bits = 0 if len(layers) == len(widths) - 2 else 14
+        form = {"groups": groups, "halves": 2, "activation": "leaky_relu", "bits": bits}
+        layers.append(parameters(groups * n, groups * m, generator, **form))
+    x = activations(2, (batch, groups * widths[0], *sides), generator)
+    expected = x
+    for layer in layers:
+        expected = layer_reference(expected, **layer)
+    packed = [pack(**layer) for layer in layers]
+    out = _C.IntegerNetwork(packed).run([as_array(half) for half in x], threads, isa)
+    assert all(layer.has_winograd for layer in packed)
+    assert_same_bits(out, expected)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("changes", "shape", "used"),
+    [
+        ({}, (1, 64, 8, 12), True),
+        ({}, (1, 64, 5, 7), True),
+        ({}, (2, 64, 4, 6), True),
+        ({"groups": 2}, (1, 64, 8, 12), True),
+        ({"groups": 4}, (1, 64, 8, 12), False),
+        ({}, (1, 64, 4, 6), False),
+        ({"kernel": 1}, (1, 64, 8, 12), False),
+        ({"kernel": 5}, (1, 64, 8, 12), False),
+        ({"stride": 2}, (1, 64, 8, 12), False),
+        ({"halves": 1}, (1, 64, 8, 12), None),
+    ],
+)
+def test_it_is_used_where_it_is_faster(isa, changes, shape, used):
+    generator = torch.Generator().manual_seed(0)
+    layer = pack(**parameters(64, 64, generator, **{"halves": 2, **changes}))
+    halves = changes.get("halves", 2)
+    assert not layer.has_winograd
+    layer.run([as_array(half) for half in activations(halves, shape, generator)], None, 1, isa)
+    assert layer.has_winograd == (halves >= LEAST_HALVES[isa] if used is None else used)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize(
+    "place", [(0, 0, 0, 0), (0, 7, 11, 35), (0, 7, 11, 31), (0, 4, 5, 33), (0, 7, 0, 9)]
+)
+def test_activations_beyond_7_bits_are_refused(isa, half, place):
+    layer = pack(**parameters(36, 40, torch.Generator().manual_seed(0), halves=2))
+    x = [np.zeros((1, 8, 12, 36), np.uint8) for _ in range(2)]
+    x[half][place] = 128
+    with pytest.raises(ValueError, match=r"0\.\.127"):
+        layer.run(x, None, 2, isa)
+
+
+def test_the_first_calls_may_come_from_several_threads_at_once():
+    generator = torch.Generator().manual_seed(0)
+    parameters_ = parameters(64, 96, generator, halves=2)
+    layer = pack(**parameters_)
+    x = activations(2, (1, 64, 8, 12), generator)
+    maps = [as_array(half) for half in x]
+    expected = layer_reference(x, **parameters_)
+    with ThreadPoolExecutor(4) as pool:
+        for out in pool.map(lambda _: layer.run(maps, None, 2), range(8)):
+            assert_same_bits(out, expected)
