@@ -19,10 +19,19 @@ from torch.profiler import ProfilerActivity, profile
 import lic_fast
 from benchmarks.models.nets import Input, build
 from lic_fast import ops
-from lic_fast.ops import tokens
+from lic_fast.ops import tokens, winograd
 from lic_fast.ops.feed_forward import reference
 
 TOKENS = ((98304, 48), (24576, 96), (6144, 192), (1536, 384))
+# Kernel, stride, channels of input and output, rows and columns of the input.
+FILTERED = (
+    (3, 1, 64, 64, 256, 384),
+    (3, 1, 128, 128, 256, 384),
+    (3, 1, 128, 512, 128, 192),
+    (3, 1, 480, 224, 32, 48),
+    (5, 1, 48, 192, 256, 384),
+    (5, 2, 192, 192, 256, 384),
+)
 CONVOLUTIONS = ((384, 224), (576, 224), (224, 176), (128, 64))
 
 
@@ -93,6 +102,26 @@ def convolutions() -> None:
                 )
             ),
         )
+
+
+def filtering() -> None:
+    """Convolutions of the transforms and of the slices, directly and by minimal filtering."""
+    heads = ("float32, direct", "filtered", "Gflop/s", "bfloat16, direct", "filtered", "Gflop/s")
+    table("Minimal filtering", ("kernel, stride, channels, map", *heads))
+    for kernel, stride, n, m, height, width in FILTERED:
+        weight, bias = torch.randn(m, n, kernel, kernel) / (n * kernel**2) ** 0.5, torch.randn(m)
+        form = {"stride": (stride, stride), "padding": (kernel // 2, kernel // 2)}
+        work = 2 * weight.numel() * height * width / stride**2 / 1e6
+        numbers: list[float] = []
+        for dtype in (torch.float32, torch.bfloat16):
+            x = torch.randn(1, n, height, width).to(dtype)
+            x = x.contiguous(memory_format=torch.channels_last)
+            call = lambda x=x, w=weight, b=bias, f=form: ops.conv2d(x, w, b, **f)  # noqa: E731
+            with winograd.direct_convolutions():
+                direct = milliseconds(call)
+            fast = milliseconds(call)
+            numbers += [direct, fast, work / fast]
+        row(f"{kernel}x{kernel}, {stride}, {n} to {m}, {height}x{width}", *numbers)
 
 
 def feed_forward() -> None:
@@ -193,6 +222,7 @@ def main() -> None:
     with ops.reused_memory():
         linear_maps()
         convolutions()
+        filtering()
         feed_forward()
         between_products()
         few_channels()

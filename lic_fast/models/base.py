@@ -158,22 +158,17 @@ class SliceCompressionModel(CompressionModel):
         if self.portable:
             self._check_portable(z_hat)
             return self._exact_latents(z_hat, quantize)
-        if torch.compiler.is_compiling():  # which fuses in its own way
-            return self._float_latents(z_hat, quantize)
-        with ops.compact_weights():
-            return self._float_latents(z_hat, quantize)
-
-    def _float_latents(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
-        return run_slices(
-            self.slice_networks(), self.h_mean_s(z_hat), self.h_scale_s(z_hat), quantize
-        )
+        with nullcontext() if torch.compiler.is_compiling() else ops.compact_weights():
+            return self._all_slices(z_hat, quantize)
 
     # A compiler may contract a product and a sum.
     @torch.compiler.disable
     def _exact_latents(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
-        return run_slices(
-            self.slice_networks(), self.h_mean_s(z_hat), self.h_scale_s(z_hat), quantize
-        )
+        return self._all_slices(z_hat, quantize)
+
+    def _all_slices(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
+        means, scales = self.h_mean_s(z_hat), self.h_scale_s(z_hat)
+        return run_slices(self.slice_networks(), means, scales, quantize)
 
     def _check_portable(self, z_hat: Tensor) -> None:
         if self.training:

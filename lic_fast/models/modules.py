@@ -194,7 +194,7 @@ class SubpixelConv(Sequential):
 def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "none") -> Tensor:
     """A :class:`Conv2d`, the activation and a :class:`torch.nn.PixelShuffle`."""
     plain = not isinstance(conv, Conv2d) or watched(conv) or watched(shuffle)
-    if plain or conv.stride != (1, 1) or conv.groups != 1:
+    if plain or conv.stride != (1, 1) or conv.groups != 1 or not fast_on_cpu(x, conv.weight):
         return shuffle(conv(x, activation))
     return ops.subpixel_conv2d(
         x,
