@@ -12,24 +12,6 @@ struct Kernels {
     return static_cast<T*>(p.out) + i * p.out_stride;
   }
 
-  /// A vector of which only the first `count` numbers are there; the others are zero.
-  template <class U>
-  LIC_FAST_TARGET LIC_FAST_INLINE static Vector load_some(const U* x, std::size_t count) {
-    if (count == kWidth) return Vector::load(x);
-    float some[kWidth] = {};
-    for (std::size_t i = 0; i < count; ++i) some[i] = cpu::wide(x[i]);
-    return Vector::load(some);
-  }
-  LIC_FAST_TARGET LIC_FAST_INLINE static void store_some(Vector v, T* x, std::size_t count) {
-    if (count == kWidth) {
-      v.store(x);
-      return;
-    }
-    float some[kWidth];
-    v.store(some);
-    for (std::size_t i = 0; i < count; ++i) x[i] = cpu::narrow<T>(some[i]);
-  }
-
   /// function(vectors of the operands) of every element.
   template <int kOperands, class Function>
   LIC_FAST_TARGET LIC_FAST_INLINE static void each_element(const Problem& p, std::size_t first,

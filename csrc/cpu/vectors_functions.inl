@@ -22,3 +22,22 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector sigmoid(Vector x) {
   const Vector bits = minimum(Vector::all(125.0f), multiply(x, Vector::all(-1.44269504f)));
   return divide(Vector::all(1.0f), add(Vector::all(1.0f), power_of_two(bits)));
 }
+
+/// A vector of which only the first `count` numbers are there; the others are zero.
+template <class T>
+LIC_FAST_TARGET LIC_FAST_INLINE Vector load_some(const T* x, std::size_t count) {
+  if (count == Vector::kWidth) return Vector::load(x);
+  float some[Vector::kWidth] = {};
+  for (std::size_t i = 0; i < count; ++i) some[i] = cpu::wide(x[i]);
+  return Vector::load(some);
+}
+template <class T>
+LIC_FAST_TARGET LIC_FAST_INLINE void store_some(Vector v, T* x, std::size_t count) {
+  if (count == Vector::kWidth) {
+    v.store(x);
+    return;
+  }
+  float some[Vector::kWidth];
+  v.store(some);
+  for (std::size_t i = 0; i < count; ++i) x[i] = cpu::narrow<T>(some[i]);
+}

@@ -63,7 +63,7 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector gelu(Vector x) {
 LIC_FAST_TARGET LIC_FAST_INLINE Vector activate(Vector x, Activation activation) {
   switch (activation) {
     case Activation::kRelu:
-      return maximum(x, Vector::zero());
+      return maximum(Vector::zero(), x);  // in this order a NaN stays one
     case Activation::kLeakyRelu:
       return maximum(x, multiply(x, Vector::all(0.01f)));
     case Activation::kGelu:
@@ -170,9 +170,7 @@ struct Tiles {
 #pragma GCC unroll 4
         for (std::size_t r = 0; r < kStep; ++r) half[r][c] = transformed[r];
       }
-      float some[kWidth] = {};
-      std::copy_n(p.bias + first + lane, count, some);
-      const Vector bias = Vector::load(some);
+      const Vector bias = load_some(p.bias + first + lane, count);
       for (std::size_t r = 0; r < rows; ++r) {
         Vector numbers[kStep];
         transform_output<kStep>(half[r], numbers);
@@ -184,30 +182,13 @@ struct Tiles {
           };
           Vector x = add(numbers[c], bias);
           if (p.residual.data != nullptr) {
-            const T* const skip = static_cast<const T*>(p.residual.data) + place(p.residual);
-            x = add(x, count == kWidth ? Vector::load(skip) : load_some(skip, count));
+            x = add(x,
+                    load_some(static_cast<const T*>(p.residual.data) + place(p.residual), count));
           }
-          x = activate(x, p.activation);
-          T* const out = static_cast<T*>(p.out.data) + place(p.out);
-          if (count == kWidth) {
-            x.store(out);
-          } else {
-            store_some(x, out, count);
-          }
+          store_some(activate(x, p.activation), static_cast<T*>(p.out.data) + place(p.out), count);
         }
       }
     }
-  }
-
-  LIC_FAST_TARGET static Vector load_some(const T* x, std::size_t count) {
-    float some[kWidth] = {};
-    for (std::size_t i = 0; i < count; ++i) some[i] = cpu::wide(x[i]);
-    return Vector::load(some);
-  }
-  LIC_FAST_TARGET static void store_some(Vector v, T* x, std::size_t count) {
-    float some[kWidth];
-    v.store(some);
-    for (std::size_t i = 0; i < count; ++i) x[i] = cpu::narrow<T>(some[i]);
   }
 };
 

@@ -46,7 +46,6 @@ void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& wor
   // As many tasks as there are threads, or a multiple that leaves none of them long without work.
   const std::size_t share = std::max(threads, 1u);
   const std::size_t least = (tiles + most - 1) / most;
-  if (tiles == 0) return;
   const std::size_t tasks = std::min(tiles, (least + share - 1) / share * share);
   const std::size_t count = (tiles + tasks - 1) / tasks;
   cpu::ThreadPool::instance().run((tiles + count - 1) / count, threads, [&](std::size_t task) {
@@ -145,6 +144,7 @@ void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
   const std::size_t step = w.step();
   const std::size_t tiles =
       problem.batch * ((problem.height + step - 1) / step) * ((problem.width + step - 1) / step);
+  if (tiles == 0) return;
   if (w.transformed) {
     compute_tiles(problem, tiles, kernels(isa), threads);
   } else {
