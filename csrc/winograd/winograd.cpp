@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/lines.hpp"
 #include "cpu/thread_pool.hpp"
 
 namespace lic_fast::winograd {
@@ -31,12 +32,6 @@ const Kernels& kernels(cpu::Isa isa) {
   }
 }
 
-/// Memory that a thread keeps.
-float* scratch(std::vector<float>& memory, std::size_t size) {
-  if (memory.size() < size) memory = std::vector<float>(size);
-  return memory.data();
-}
-
 /// Each thread computes whole outputs of its tiles.
 void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& work,
                    unsigned threads) {
@@ -49,9 +44,9 @@ void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& wor
   const std::size_t tasks = std::min(tiles, (least + share - 1) / share * share);
   const std::size_t count = (tiles + tasks - 1) / tasks;
   cpu::ThreadPool::instance().run((tiles + count - 1) / count, threads, [&](std::size_t task) {
-    static thread_local std::vector<float> memory;
+    static thread_local cpu::Lines<float> memory;
     const std::size_t inputs = kPlaces * place_size(count, w.in_channels);
-    float* const own = scratch(memory, inputs + kPlaces * place_size(count, kMostPanels * kPanel));
+    float* const own = cpu::scratch(memory, inputs + kPlaces * place_size(count, kMostPanels * kPanel));
     const Block block{task * count, std::min(count, tiles - task * count), own};
     work.read(problem, block, 0, block.count);
     for (std::size_t first = 0; first < w.panels(); first += kMostPanels) {
@@ -65,7 +60,7 @@ void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& wor
 /// that another one does.
 void compute_panels(const Problem& problem, std::size_t tiles, const Kernels& work,
                     unsigned threads) {
-  static thread_local std::vector<float> shared;
+  static thread_local cpu::Lines<float> shared;
   const Weights& w = problem.weights;
   cpu::ThreadPool& pool = cpu::ThreadPool::instance();
   const std::size_t share = std::max(threads, 1u);
@@ -73,17 +68,17 @@ void compute_panels(const Problem& problem, std::size_t tiles, const Kernels& wo
   const std::size_t groups = std::min(w.panels(), (least + share - 1) / share * share);
   for (std::size_t first = 0; first < tiles; first += kSharing) {
     const std::size_t count = std::min(kSharing, tiles - first);
-    const Block block{first, count, scratch(shared, kPlaces * place_size(count, w.in_channels))};
+    const Block block{first, count, cpu::scratch(shared, kPlaces * place_size(count, w.in_channels))};
     pool.run((count + kRead - 1) / kRead, threads, [&](std::size_t task) {
       work.read(problem, block, task * kRead, std::min(count, (task + 1) * kRead));
     });
     pool.run(groups, threads, [&](std::size_t group) {
-      static thread_local std::vector<float> memory;
+      static thread_local cpu::Lines<float> memory;
       const std::size_t begin = group * w.panels() / groups;
       const Panels panels{begin, (group + 1) * w.panels() / groups - begin};
       const std::size_t weights = kMostPanels * w.panel_size();
       float* const own =
-          scratch(memory, weights + kPlaces * place_size(count, kMostPanels * kPanel));
+          cpu::scratch(memory, weights + kPlaces * place_size(count, kMostPanels * kPanel));
       work.filter(w, panels, own);
       work.write(problem, block, panels, own, own + weights);
     });

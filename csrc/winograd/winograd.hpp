@@ -13,9 +13,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "cpu/isa.hpp"
+#include "cpu/lines.hpp"
 
 namespace lic_fast::winograd {
 
@@ -53,7 +53,7 @@ class Weights {
   std::size_t step() const { return kSide + 1 - kernel; }
 
  private:
-  std::vector<float> packed_;
+  cpu::Lines<float> packed_;
 };
 
 /// The row of G, the transform of weights, that belongs to a place.
