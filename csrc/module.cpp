@@ -8,6 +8,7 @@
 #include "cpu/bindings.hpp"
 #include "integer/bindings.hpp"
 #include "latents/bindings.hpp"
+#include "linear/bindings.hpp"
 #include "rans/bindings.hpp"
 #include "winograd/bindings.hpp"
 
@@ -20,5 +21,6 @@ PYBIND11_MODULE(_C, module) {
   lic_fast::integer::bind(module);
   lic_fast::latents::bind(module);
   lic_fast::rans::bind(module);
+  lic_fast::linear::bind(module);
   lic_fast::winograd::bind(module);
 }

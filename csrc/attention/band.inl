@@ -23,13 +23,13 @@ struct Band {
       regions.resize(shared.tokens);
       masks.resize(4 * shared.padded_tokens);
     }
-    std::vector<float> queries;        // (head_size, padded_tokens): transposed, zero behind
-    std::vector<float> keys, values;   // (tokens, head_size)
-    std::vector<float> weights;        // (tokens, kWidth): of keys, for a vector of queries
+    cpu::Lines<float> queries;         // (head_size, padded_tokens): transposed, zero behind
+    cpu::Lines<float> keys, values;    // (tokens, head_size)
+    cpu::Lines<float> weights;         // (tokens, kWidth): of keys, for a vector of queries
     std::vector<const void*> rows;     // of each token: query, key and value; null in the padding
     std::vector<void*> outs;           // of each token: its result; null in the padding
     std::vector<std::size_t> regions;  // tokens of unequal regions met only through the shift
-    std::vector<float> masks;          // (region, padded_tokens): what keys of it add to queries
+    cpu::Lines<float> masks;           // (region, padded_tokens): what keys of it add to queries
   };
 
   LIC_FAST_TARGET static void run(const Shared& shared, std::size_t image, std::size_t band) {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cpu/isa.hpp"
+#include "cpu/lines.hpp"
 
 namespace lic_fast::attention {
 
@@ -41,7 +42,7 @@ struct Shared {
   std::size_t tokens;         // of a window
   std::size_t padded_tokens;  // to a multiple of kPad
   float scale, mask;          // the problem's, in units of ln 2
-  std::vector<float> bias;    // (heads, keys, padded queries), zero in the padding
+  cpu::Lines<float> bias;     // (heads, keys, padded queries), zero in the padding
   std::vector<float> no_pad;  // zeros, where there is no pad_value
   const float* padding;       // pad_value, or no_pad
 

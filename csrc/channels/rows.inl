@@ -1,6 +1,8 @@
 // Rows of channels, for the instruction set of the file that includes this: it defines
 // LIC_FAST_TARGET and the vectors of cpu/vectors_*.inl in its unnamed namespace.
 
+#include "cpu/normalise.inl"
+
 template <class T>
 struct Kernels {
   static constexpr std::size_t kWidth = Vector::kWidth;
@@ -34,32 +36,8 @@ struct Kernels {
   }
 
   LIC_FAST_TARGET static void layer_norm(const Problem& p, std::size_t first, std::size_t last) {
-    const std::size_t whole = p.channels / kWidth * kWidth, rest = p.channels - whole;
-    const float share = 1.0f / static_cast<float>(p.channels);
     for (std::size_t i = first; i < last; ++i) {
-      const T* const x = row(p.x, i);
-      T* const out = out_row(p, i);
-      Vector sum = load_some(x + whole, rest);
-      for (std::size_t c = 0; c < whole; c += kWidth) sum = add(sum, Vector::load(x + c));
-      const float average = total(sum) * share;
-      const Vector mean = Vector::all(average);
-      Vector squares = Vector::zero();
-      for (std::size_t c = 0; c < whole; c += kWidth) {
-        const Vector distance = subtract(Vector::load(x + c), mean);
-        squares = fused(distance, distance, squares);
-      }
-      float square = total(squares);
-      for (std::size_t c = whole; c < p.channels; ++c) {
-        const float distance = cpu::wide(x[c]) - average;
-        square += distance * distance;
-      }
-      const Vector factor = Vector::all(1.0f / std::sqrt(square * share + p.number));
-      for (std::size_t c = 0; c < p.channels; c += kWidth) {
-        const std::size_t count = std::min(kWidth, p.channels - c);
-        const Vector normal = multiply(subtract(load_some(x + c, count), mean), factor);
-        const Vector weight = load_some(p.weight + c, count), bias = load_some(p.bias + c, count);
-        store_some(fused(normal, weight, bias), out + c, count);
-      }
+      normalise(row(p.x, i), p.channels, p.weight, p.bias, p.number, out_row(p, i));
     }
   }
 

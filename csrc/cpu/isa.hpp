@@ -18,6 +18,7 @@
 #define LIC_FAST_AVX2
 #define LIC_FAST_AVX512
 #define LIC_FAST_AVX512VNNI
+#define LIC_FAST_AVX512BF16
 #else
 #define LIC_FAST_AVX2 __attribute__((target("avx2,fma,bmi2,popcnt")))
 #define LIC_FAST_AVX512 \
@@ -25,6 +26,9 @@
 #define LIC_FAST_AVX512VNNI \
   __attribute__((           \
       target("avx2,fma,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512vnni")))
+#define LIC_FAST_AVX512BF16 \
+  __attribute__((           \
+      target("avx2,fma,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16")))
 #endif
 #endif
 

@@ -57,6 +57,7 @@ LIC_FAST_INLINE Vector multiply(Vector a, Vector b) {
 LIC_FAST_INLINE Vector divide(Vector a, Vector b) {
   return each(a, b, [](float x, float y) { return x / y; });
 }
+LIC_FAST_INLINE Vector reciprocal(Vector a) { return divide(Vector::all(1), a); }
 LIC_FAST_INLINE Vector root(Vector a) {
   return each(a, a, [](float x, float) { return std::sqrt(x); });
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "cpu/lines.hpp"
 #include "cpu/thread_pool.hpp"
 #include "integer/kernels.hpp"
 #include "integer/winograd.hpp"
@@ -25,7 +26,7 @@ class Padded {
   Padded(const Problem& p, std::size_t image, std::size_t first, std::size_t rows,
          std::size_t columns)
       : p_(p), columns_(columns), pixel_(p.weights.groups * p.weights.quads * kQuad) {
-    static thread_local std::vector<std::uint8_t> memory;
+    static thread_local cpu::Lines<std::uint8_t> memory;
     const std::size_t size = memory_size({rows, columns, pixel_});
     if (memory.size() < p.halves * size) memory.resize(p.halves * size);
     if (!p.weights.dense()) std::fill_n(memory.begin(), p.halves * size, std::uint8_t{0});

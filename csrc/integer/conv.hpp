@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "cpu/isa.hpp"
+#include "cpu/lines.hpp"
 #include "integer/view.hpp"
 
 namespace lic_fast::integer {
@@ -62,7 +63,7 @@ class Weights {
   bool has_winograd() const { return has_winograd_; }
 
  private:
-  std::vector<std::int8_t> packed_;
+  cpu::Lines<std::int8_t> packed_;
   mutable std::once_flag once_;
   mutable std::unique_ptr<const WinogradWeights> winograd_;
   mutable std::atomic<bool> has_winograd_{false};

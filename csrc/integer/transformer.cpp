@@ -1,8 +1,8 @@
 #include "integer/transformer.hpp"
 
 #include <algorithm>
-#include <vector>
 
+#include "cpu/lines.hpp"
 #include "cpu/thread_pool.hpp"
 #include "integer/kernels.hpp"
 #include "integer/quantizer.hpp"
@@ -43,8 +43,8 @@ void attend(const Attention& a, cpu::Isa isa, unsigned threads) {
   cpu::ThreadPool::instance().run(a.batch * rows * columns, threads, [&](std::size_t i) {
     const std::size_t image = i / (rows * columns);
     const std::size_t row = i / columns % rows, column = i % columns;
-    static thread_local std::vector<std::int16_t> words;
-    static thread_local std::vector<float> aside;
+    static thread_local cpu::Lines<std::int16_t> words;
+    static thread_local cpu::Lines<float> aside;
     words.resize(tokens * 3 * a.channels);
     if (a.quantizer != nullptr) aside.resize(tokens * a.channels);
     struct {

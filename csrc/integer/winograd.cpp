@@ -79,9 +79,9 @@ WinogradWeights::WinogradWeights(const Weights& w, unsigned threads)
     runs_.push_back(runs_of(magnitudes.data() + group * blocks_ * w.quads * kBlock));
   }
   // Written once and by all threads: it may be most of a model's memory.
-  packed_.reset(new std::int16_t[count * block_size()]);
+  packed_.resize(count * block_size());
   pool.run(count, threads, [&](std::size_t i) {
-    pack(w.block(i / blocks_, i % blocks_), runs_[i / blocks_], packed_.get() + i * block_size());
+    pack(w.block(i / blocks_, i % blocks_), runs_[i / blocks_], packed_.data() + i * block_size());
   });
 }
 

@@ -21,10 +21,10 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "cpu/isa.hpp"
+#include "cpu/lines.hpp"
 #include "integer/conv.hpp"
 
 namespace lic_fast::integer {
@@ -51,7 +51,7 @@ class WinogradWeights {
   const std::vector<Run>& runs(std::size_t group) const { return runs_[group]; }
   const std::int16_t* data(std::size_t group, std::size_t block, const Run& run,
                            std::size_t position) const {
-    return packed_.get() + (group * blocks_ + block) * block_size() +
+    return packed_.data() + (group * blocks_ + block) * block_size() +
            (kPositions * run.first + position * run.count) * kBlock * kPair;
   }
   /// From a run's position of a block to that of the next block.
@@ -70,7 +70,7 @@ class WinogradWeights {
   std::size_t blocks_, pairs_;  // of a group
   std::vector<std::vector<Run>> runs_;
   std::vector<std::int32_t> offsets_;
-  std::unique_ptr<std::int16_t[]> packed_;
+  cpu::Lines<std::int16_t> packed_;
 };
 
 /// Some tiles, numbered through rows and images, for some units of kUnit blocks of output channels,

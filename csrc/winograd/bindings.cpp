@@ -45,15 +45,6 @@ Map<Data> map_of(Data* data, const py::array& x, const py::array& like) {
   return map;
 }
 
-Activation activation_of(const std::string& name) {
-  if (name == "none") return Activation::kNone;
-  if (name == "relu") return Activation::kRelu;
-  if (name == "leaky_relu") return Activation::kLeakyRelu;
-  if (name == "gelu") return Activation::kGelu;
-  throw std::invalid_argument("the activation must be none, relu, leaky_relu or gelu, not '" +
-                              name + "'");
-}
-
 std::shared_ptr<Weights> make(const Floats& weights, bool transformed, unsigned threads) {
   check(weights.ndim() == 4 && weights.shape(2) == weights.shape(3) &&
             (weights.shape(2) == 3 || weights.shape(2) == 5),
@@ -95,7 +86,7 @@ void run(const Weights& weights, const py::array& x, const Floats& bias, py::arr
   };
   check(fits(out) && (!residual || fits(*residual)),
         "out or the residual has another shape than the result");
-  p.activation = activation_of(activation);
+  p.activation = cpu::activation_of_name(activation);
   const cpu::Isa chosen = isa ? cpu::isa_of_name(*isa) : cpu::default_isa();
   const py::gil_scoped_release release;
   compute(p, chosen, threads);

@@ -1,12 +1,8 @@
 // Convolutions by minimal filtering, for the instruction set of the file that includes this: it
 // defines LIC_FAST_TARGET and the vectors of cpu/vectors_*.inl in its unnamed namespace.
 
-inline constexpr std::size_t kWidth = Vector::kWidth;
-/// Vectors of a panel.
-inline constexpr std::size_t kVectors = kPanel / kWidth;
-/// Tiles and panels whose products are summed in registers: 24 of 32 sums, or 12 of 16.
-inline constexpr std::size_t kRows = 6;
-inline constexpr std::size_t kPanels = kVectors == 1 ? kMostPanels : 1;
+#include "cpu/activations.inl"
+#include "cpu/products.inl"
 
 /// B^T, the transform of the input, along one side.
 LIC_FAST_TARGET LIC_FAST_INLINE void transform_input(const Vector* d, Vector* out) {
@@ -39,37 +35,6 @@ LIC_FAST_TARGET LIC_FAST_INLINE void transform_output(const Vector* m, Vector* o
   } else {
     out[2] = weighted(sum, kA * kA, sum2, kB * kB);
     out[3] = add(weighted(difference, kA * kA * kA, difference2, kB * kB * kB), m[5]);
-  }
-}
-
-/// x (1 + erf(x / sqrt 2)) / 2, erf by Abramowitz and Stegun, 7.1.26, which is off by 1.5e-7.
-LIC_FAST_TARGET LIC_FAST_INLINE Vector gelu(Vector x) {
-  const Vector negative = subtract(Vector::zero(), x);
-  const Vector size = multiply(maximum(x, negative), Vector::all(0.70710678f));
-  const Vector t = divide(Vector::all(1), fused(Vector::all(0.3275911f), size, Vector::all(1)));
-  Vector sum = Vector::all(1.061405429f);
-  sum = fused(sum, t, Vector::all(-1.453152027f));
-  sum = fused(sum, t, Vector::all(1.421413741f));
-  sum = fused(sum, t, Vector::all(-0.284496736f));
-  sum = fused(sum, t, Vector::all(0.254829592f));
-  const Vector power = power_of_two(multiply(multiply(size, size), Vector::all(-1.44269504f)));
-  // Half of 1 - erf(size): what is missing from x above zero, and what is left of it below.
-  const Vector tail = multiply(multiply(Vector::all(0.5f), t), multiply(sum, power));
-  // Beyond 10 nothing is, and infinity times it would be no number.
-  const Vector bounded = minimum(Vector::all(10), maximum(x, negative));
-  return subtract(maximum(x, Vector::zero()), multiply(bounded, tail));
-}
-
-LIC_FAST_TARGET LIC_FAST_INLINE Vector activate(Vector x, Activation activation) {
-  switch (activation) {
-    case Activation::kRelu:
-      return maximum(Vector::zero(), x);  // in this order a NaN stays one
-    case Activation::kLeakyRelu:
-      return maximum(x, multiply(x, Vector::all(0.01f)));
-    case Activation::kGelu:
-      return gelu(x);
-    default:
-      return x;
   }
 }
 
@@ -192,55 +157,6 @@ struct Tiles {
   }
 };
 
-/// Products of kTiles tiles' inputs and `kPan` panels of weights, for one place.
-template <std::size_t kTiles, std::size_t kPan>
-LIC_FAST_TARGET void multiply(const float* inputs, const float* weights, std::size_t panel_size,
-                              std::size_t channels, float* out) {
-  constexpr std::size_t kAcross = kPan * kVectors;
-  Vector sums[kTiles][kAcross];
-#pragma GCC unroll 6
-  for (std::size_t t = 0; t < kTiles; ++t) {
-#pragma GCC unroll 4
-    for (std::size_t v = 0; v < kAcross; ++v) sums[t][v] = Vector::zero();
-  }
-  for (std::size_t i = 0; i < channels; ++i) {
-    Vector w[kAcross];
-#pragma GCC unroll 4
-    for (std::size_t v = 0; v < kAcross; ++v) {
-      w[v] = Vector::load(weights + v / kVectors * panel_size + i * kPanel + v % kVectors * kWidth);
-    }
-#pragma GCC unroll 6
-    for (std::size_t t = 0; t < kTiles; ++t) {
-      const Vector x = Vector::all(inputs[t * channels + i]);
-#pragma GCC unroll 4
-      for (std::size_t v = 0; v < kAcross; ++v) sums[t][v] = fused(x, w[v], sums[t][v]);
-    }
-  }
-#pragma GCC unroll 6
-  for (std::size_t t = 0; t < kTiles; ++t) {
-#pragma GCC unroll 4
-    for (std::size_t v = 0; v < kAcross; ++v) sums[t][v].store(out + (t * kAcross + v) * kWidth);
-  }
-}
-
-using Multiply = void (*)(const float*, const float*, std::size_t, std::size_t, float*);
-
-template <std::size_t kPan>
-Multiply for_tiles(std::size_t tiles) {
-  constexpr Multiply kAll[] = {&multiply<1, kPan>, &multiply<2, kPan>, &multiply<3, kPan>,
-                               &multiply<4, kPan>, &multiply<5, kPan>, &multiply<6, kPan>};
-  return kAll[tiles - 1];
-}
-
-Multiply multiplication(std::size_t tiles, std::size_t panels) {
-  if constexpr (kPanels > 1) {
-    if (panels == 4) return for_tiles<4>(tiles);
-    if (panels == 3) return for_tiles<3>(tiles);
-    if (panels == 2) return for_tiles<2>(tiles);
-  }
-  return for_tiles<1>(tiles);
-}
-
 /// G, the transform of weights, of kPanel outputs and one input.
 template <std::size_t kKernel>
 LIC_FAST_TARGET void filter_input(const float* taps, const float (*factors)[kSide], float* out,
@@ -303,16 +219,16 @@ LIC_FAST_TARGET void write_panels(const Problem& p, const Block& block, const Pa
                                   const float* weights, float* products) {
   const Weights& w = p.weights;
   const std::size_t channels = w.in_channels, inputs = place_size(block.count, channels);
-  for (std::size_t panel = 0; panel < panels.count; panel += kPanels) {
-    const std::size_t count = std::min(kPanels, panels.count - panel), across = count * kPanel;
+  for (std::size_t panel = 0; panel < panels.count; panel += kTogether) {
+    const std::size_t count = std::min(kTogether, panels.count - panel), across = count * kPanel;
     const std::size_t distance = place_size(block.count, across);
     for (std::size_t place = 0; place < kPlaces; ++place) {
       const float* const own = weights + panel * w.panel_size() + place * channels * kPanel;
       for (std::size_t t = 0; t < block.count; t += kRows) {
         const std::size_t tiles = std::min(kRows, block.count - t);
-        multiplication(tiles, count)(block.inputs + place * inputs + t * channels, own,
-                                     w.panel_size(), channels,
-                                     products + place * distance + t * across);
+        multiplication<Floats>(tiles, count)(block.inputs + place * inputs + t * channels, channels,
+                                             own, w.panel_size(), channels, nullptr,
+                                             products + place * distance + t * across);
       }
     }
     for (std::size_t t = 0; t < block.count; ++t) {

@@ -14,8 +14,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/activation.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/lines.hpp"
+#include "cpu/panels.hpp"
 
 namespace lic_fast::winograd {
 
@@ -25,10 +27,8 @@ inline constexpr std::size_t kSide = 6, kPlaces = kSide * kSide;
 /// 2, where sums cancel more; see Barabasz et al., "Error Analysis and Improving the Accuracy of
 /// Winograd Convolution for Deep Neural Networks", ACM TOMS 46(4), 2020.
 inline constexpr float kA = 5.0f / 8, kB = 3.0f / 2;
-/// Output channels whose weights lie side by side.
-inline constexpr std::size_t kPanel = 16;
-
-enum class Activation { kNone, kRelu, kLeakyRelu, kGelu };
+using cpu::Activation;
+using cpu::kPanel;
 
 /// Weights in the order in which the kernels read them, zero in the padding: transformed, as
 /// (panels, kPlaces, in_channels, kPanel), or as they are, (panels, in_channels, kernel, kernel,
@@ -86,7 +86,7 @@ struct Problem {
 void compute(const Problem& problem, cpu::Isa isa, unsigned threads);
 
 /// Panels whose products are computed together.
-inline constexpr std::size_t kMostPanels = 4;
+using cpu::kMostPanels;
 
 /// Floats from one place to the next: a line more than are needed, so that the places of a tile,
 /// which are read and written together, do not fall into the same set of a cache.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from lic_fast.ops import onednn, winograd
+from lic_fast.ops import onednn, row_products, winograd
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.linear import activated
 from lic_fast.ops.onednn import Activation, Pair
@@ -48,6 +48,8 @@ def conv2d(
     if fast_on_cpu(x, weight, bias, residual):
         if winograd.fits(x, weight, stride, padding, groups):
             return winograd.convolve(x, weight, bias, stride, groups, activation, residual)
+        if _is_linear(weight, stride, padding, groups) and row_products.usable(x.dtype):
+            return _of_pixels(x, weight, bias, activation, residual)
         convolve = prepared(
             ("conv2d", x.dtype, stride, padding, groups),
             present(weight, bias),
@@ -77,6 +79,28 @@ def reference(
         groups=groups,
     )
     return activated(out if residual is None else out + residual, activation)
+
+
+def _is_linear(weight: Tensor, stride: Pair, padding: Pair, groups: int) -> bool:
+    forms = (tuple(weight.shape[2:]), tuple(stride), tuple(padding))
+    return groups == 1 and forms == ((1, 1), (1, 1), (0, 0))
+
+
+def _of_pixels(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    activation: Activation,
+    residual: Tensor | None,
+) -> Tensor:
+    """A 1x1 convolution as a linear map of each pixel's channels."""
+    multiply = prepared(
+        ("row products", x.dtype),
+        present(weight, bias),
+        lambda: row_products.Linear(weight.flatten(1), bias, x.dtype),
+    )
+    skip = None if residual is None else residual.permute(0, 2, 3, 1)
+    return multiply(x.permute(0, 2, 3, 1), activation, skip).permute(0, 3, 1, 2)
 
 
 def subpixel_conv2d(

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lic_fast.ops import row_products
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.launch import launchable
 from lic_fast.ops.layer_norm import layer_norm
@@ -69,6 +70,11 @@ def feed_forward(
     parameters = (norm_weight, norm_bias, weight1, bias1, weight2, bias2)
     _check(x, *parameters)
     if fast_on_cpu(x, *parameters):
+        if row_products.usable(x.dtype) and x.numel():
+            widen = row_products.packed(weight1, bias1, x.dtype)
+            narrow = row_products.packed(weight2, bias2, x.dtype)
+            norm = (norm_weight, norm_bias, eps)
+            return widen(x, "gelu", x, norm=norm, second=narrow, out=out)
         return _in_chunks(x, *parameters, eps, out)
     if out is not None:
         return out.copy_(feed_forward(x, *parameters, eps=eps))

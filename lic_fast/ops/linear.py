@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lic_fast.ops import onednn
+from lic_fast.ops import onednn, row_products
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation
 from lic_fast.ops.prepared import prepared, present
@@ -35,12 +35,14 @@ def linear(
         (..., M), of the type of `x`.
     """
     if fast_on_cpu(x, weight, bias, residual):
+        if row_products.usable(x.dtype) and x.numel():
+            return row_products.packed(weight, bias, x.dtype)(x, activation, residual)
         return packed_linear(weight, bias, x.dtype)(x, activation, residual)
     return reference(x, weight, bias, activation, residual)
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> onednn.Linear:
-    """The map with its weights packed, made once."""
+    """oneDNN's map with its weights packed, made once."""
     return prepared(
         ("linear", dtype), present(weight, bias), lambda: onednn.Linear(weight, bias, dtype)
     )

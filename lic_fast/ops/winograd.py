@@ -26,7 +26,15 @@ from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array
 
-__all__ = ["Convolution", "compact_weights", "convolve", "direct_convolutions", "fits", "shuffles"]
+__all__ = [
+    "Convolution",
+    "compact_weights",
+    "convolve",
+    "direct_convolutions",
+    "fits",
+    "shuffles",
+    "wide_vectors",
+]
 
 _direct: ContextVar[bool] = ContextVar("lic_fast_direct_convolutions", default=False)
 _compact: ContextVar[bool] = ContextVar("lic_fast_compact_weights", default=False)
@@ -66,8 +74,8 @@ def _set(variable: ContextVar[bool]) -> Iterator[None]:
         variable.reset(token)
 
 
-def _wide_vectors() -> bool:
-    """Whether csrc/winograd has vectors of eight and more: else oneDNN is faster."""
+def wide_vectors() -> bool:
+    """Whether csrc has vectors of eight and more: else oneDNN is faster."""
     return "avx2" in _C.instruction_sets() and os.environ.get("LIC_FAST_ISA") != "scalar"
 
 
@@ -99,7 +107,7 @@ def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1
         and inputs % _PANEL == 0
         and inputs * (outputs // groups) >= _LEAST
         and height * width >= _LEAST_PIXELS * step[0] * step[1]
-        and _wide_vectors()
+        and wide_vectors()
     )
 
 

@@ -1,0 +1,59 @@
+// Products of pairs of bfloat16, of AVX512-BF16.
+
+#include "linear/linear.hpp"
+
+#ifdef LIC_FAST_PAIRS
+
+// GCC takes what its own intrinsics leave undefined for a mistake (its bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "cpu/bfloat16.hpp"
+
+#define LIC_FAST_TARGET LIC_FAST_AVX512BF16
+
+namespace lic_fast::linear {
+namespace {
+
+#define LIC_FAST_BFLOAT16_STORES
+#include "cpu/vectors_avx512.inl"
+#include "cpu/products.inl"
+// The kernel, of these.
+#include "linear/rows.inl"
+
+struct Pairs {
+  using Number = std::uint16_t;
+  static constexpr std::size_t kStep = 2;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector all(const Number* x) {
+    float pair = 0;
+    std::memcpy(&pair, x, sizeof pair);
+    return Vector::all(pair);
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector weights(const Number* w) {
+    return {_mm512_loadu_ps(w)};
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector accumulate(Vector sum, Vector x, Vector w) {
+    return {_mm512_dpbf16_ps(sum.v, (__m512bh)x.v, (__m512bh)w.v)};
+  }
+};
+
+}  // namespace
+
+void avx512_pairs_kernel(const Problem& problem, std::size_t first, std::size_t last) {
+  Block<Pairs, std::uint16_t>{problem, first, last - first}.run();
+}
+
+}  // namespace lic_fast::linear
+
+#endif

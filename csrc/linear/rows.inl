@@ -1,0 +1,145 @@
+// Linear maps of rows, for the instruction set of the file that includes this: it defines
+// LIC_FAST_TARGET and the vectors of cpu/vectors_*.inl in its unnamed namespace, and how numbers
+// are multiplied.
+
+#include "cpu/activations.inl"
+#include "cpu/normalise.inl"
+
+/// Where the sums of products go, and what becomes of them.
+template <class To>
+struct End {
+  To* out;
+  std::size_t stride, outputs;
+  const To* residual;  // null: none
+  std::size_t residual_stride;
+
+  enum class Kind { kNone, kGelu, kAny, kTimesRoot, kOverRoot };
+  using Function = void (*)(const End&, Activation, const float*, std::size_t, std::size_t,
+                            std::size_t, std::size_t);
+
+  Function function(After after, Activation activation) const {
+    if (after == After::kTimesRoot) return &write<Kind::kTimesRoot, true>;
+    if (after == After::kOverRoot) return &write<Kind::kOverRoot, true>;
+    const bool sum = residual != nullptr;
+    switch (activation) {
+      case Activation::kNone:
+        return sum ? &write<Kind::kNone, true> : &write<Kind::kNone, false>;
+      case Activation::kGelu:
+        return sum ? &write<Kind::kGelu, true> : &write<Kind::kGelu, false>;
+      default:
+        return sum ? &write<Kind::kAny, true> : &write<Kind::kAny, false>;
+    }
+  }
+
+  /// Of `count` rows from `row` on the outputs from `first` on, of which there are `size` sums.
+  template <Kind kKind, bool kSum>
+  LIC_FAST_TARGET static void write(const End& end, Activation activation, const float* sums,
+                                    std::size_t row, std::size_t count, std::size_t first,
+                                    std::size_t size) {
+    const std::size_t there = std::min(size, end.outputs - std::min(end.outputs, first));
+    const auto finished = [activation](Vector x, Vector other) LIC_FAST_TARGET {
+      if constexpr (kKind == Kind::kTimesRoot) return multiply(other, root(x));
+      if constexpr (kKind == Kind::kOverRoot) return divide(other, root(x));
+      if constexpr (kSum) x = add(x, other);
+      if constexpr (kKind == Kind::kGelu) return gelu(x);
+      return kKind == Kind::kAny ? activate(x, activation) : x;
+    };
+    for (std::size_t t = 0; t < count; ++t, sums += size) {
+      To* const out = end.out + (row + t) * end.stride + first;
+      const To* const skip = kSum ? end.residual + (row + t) * end.residual_stride + first : nullptr;
+      std::size_t o = 0;
+      for (; o + kWidth <= there; o += kWidth) {
+        const Vector other = kSum ? Vector::load(skip + o) : Vector::zero();
+        finished(Vector::load(sums + o), other).store(out + o);
+      }
+      if (o == there) continue;
+      const Vector other = kSum ? load_some(skip + o, there - o) : Vector::zero();
+      store_some(finished(Vector::load(sums + o), other), out + o, there - o);
+    }
+  }
+};
+
+/// `Product` is that of products.inl, T the type of the maps' numbers.
+template <class Product, class T>
+struct Block {
+  using Number = typename Product::Number;
+
+  const Problem& p;
+  std::size_t first, count;  // rows
+
+  template <class Data>
+  LIC_FAST_TARGET LIC_FAST_INLINE auto row(const Rows<Data>& rows, std::size_t i) const {
+    using Element = std::conditional_t<std::is_const_v<Data>, const T, T>;
+    return static_cast<Element*>(rows.data) + (first + i) * rows.stride;
+  }
+
+  static const Number* weights(const Weights& w) {
+    if constexpr (std::is_same_v<Number, float>) {
+      return w.floats();
+    } else {
+      return w.pairs();
+    }
+  }
+
+  LIC_FAST_TARGET void run() const {
+    static thread_local cpu::Lines<Number> inputs, hidden;
+    std::size_t stride = p.x.stride;
+    const Number* in = nullptr;
+    if constexpr (std::is_same_v<Number, T>) in = row(p.x, 0);
+    if (p.before != Before::kNothing || in == nullptr || p.first.depth() != p.first.inputs) {
+      stride = p.first.depth();
+      in = prepare(cpu::scratch(inputs, kBlock * stride), stride);
+    }
+    const Weights& last = p.second == nullptr ? p.first : *p.second;
+    const End<T> end{row(p.out, 0), p.out.stride, last.outputs,
+                     p.residual.data == nullptr ? nullptr : row(p.residual, 0), p.residual.stride};
+    if (p.second == nullptr) return multiply_by(last, in, stride, p.after, p.activation, end);
+    const std::size_t width = last.depth();
+    Number* const between = cpu::scratch(hidden, kBlock * width);
+    multiply_by(p.first, in, stride, After::kActivation, p.activation,
+                End<Number>{between, width, width, nullptr, 0});
+    multiply_by(last, between, width, After::kActivation, Activation::kNone, end);
+  }
+
+  /// The rows as numbers that are multiplied, zero beyond their end.
+  LIC_FAST_TARGET const Number* prepare(Number* out, std::size_t depth) const {
+    const std::size_t inputs = p.first.inputs;
+    for (std::size_t i = 0; i < count; ++i) {
+      const T* const from = row(p.x, i);
+      Number* const to = out + i * depth;
+      if (p.before == Before::kNorm) {
+        normalise(from, inputs, p.norm_weight, p.norm_bias, p.epsilon, to);
+      } else {
+        for (std::size_t c = 0; c < inputs; c += kWidth) {
+          const std::size_t here = std::min(kWidth, inputs - c);
+          const Vector x = load_some(from + c, here);
+          store_some(p.before == Before::kSquare ? multiply(x, x) : x, to + c, here);
+        }
+      }
+      std::fill(to + inputs, to + depth, Number{});
+    }
+    return out;
+  }
+
+  /// Writes the activation of all products, with the bias and the residual.
+  template <class To>
+  LIC_FAST_TARGET void multiply_by(const Weights& w, const Number* in, std::size_t stride,
+                                   After after, Activation activation, const End<To>& end) const {
+    const std::size_t steps = w.depth() / Product::kStep, panels = w.panels();
+    // Groups of panels of about one size: a single one would leave most registers empty.
+    const std::size_t groups = (panels + kTogether - 1) / kTogether;
+    const auto write = end.function(after, activation);
+    for (std::size_t group = 0; group < groups; ++group) {
+      const std::size_t begin = group * panels / groups;
+      const std::size_t across = (group + 1) * panels / groups - begin;
+      for (std::size_t i = 0; i < count; i += kRows) {
+        const std::size_t here = std::min(kRows, count - i);
+        alignas(64) float sums[kRows * kTogether * kPanel];
+        multiplication<Product>(here, across)(in + i * stride, stride,
+                                              weights(w) + begin * w.panel_size(), w.panel_size(),
+                                              steps, w.bias() + begin * kPanel, sums);
+        write(end, activation, sums, i, here, begin * kPanel, across * kPanel);
+      }
+    }
+  }
+};

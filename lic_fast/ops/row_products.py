@@ -1,0 +1,115 @@
+"""Linear maps of rows of channels on the CPU, with what stands before and behind them.
+
+``csrc/linear`` computes a few rows from the norm or the squares in front to the residual and the
+activation behind, and a feed-forward half from norm to residual, so that what lies between stays
+in the nearest caches. For channels by the dozen that is half of the time that oneDNN's matrix
+products and single passes take; for hundreds both run at the multipliers' rate
+(``benchmarks/results/layers.md``).
+
+Maps of bfloat16 are multiplied as pairs, with sums in float32, where the processor does so at twice
+the rate, and else as float32. Tiles of AMX are left to oneDNN.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from lic_fast import _C
+from lic_fast.ops.onednn import Activation
+from lic_fast.ops.prepared import prepared, present
+from lic_fast.ops.rows import array, rows_of
+from lic_fast.ops.winograd import wide_vectors
+
+__all__ = ["Linear", "Norm", "packed", "usable"]
+
+Norm = tuple[Tensor, Tensor, float]
+"""A layer norm's weight and bias, (C,), and epsilon."""
+
+
+def usable(dtype: torch.dtype) -> bool:
+    """Whether maps of this type are computed here, and not by oneDNN."""
+    if dtype == torch.bfloat16 and _has_tiles():
+        return False
+    return dtype in (torch.float32, torch.bfloat16) and wide_vectors()
+
+
+@lru_cache
+def _has_tiles() -> bool:
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+class Linear:
+    """A linear map with its weights packed.
+
+    Args:
+        weight: (M, N).
+        bias: (M,) or None.
+        dtype: Type of the maps, float32 or bfloat16.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        self._outputs = len(weight)
+        offsets = torch.zeros(len(weight)) if bias is None else bias.detach().float()
+        pairs = dtype == torch.bfloat16 and _C.fast_pairs()
+        self._packed = _C.Linear(
+            weight.detach().float().contiguous().numpy(), offsets.contiguous().numpy(), pairs
+        )
+
+    def __call__(
+        self,
+        x: Tensor,
+        activation: Activation = "none",
+        residual: Tensor | None = None,
+        norm: Norm | None = None,
+        second: Linear | None = None,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """``activation(map(norm(x)) + residual)``, or of ``second(activation(map(norm(x))))``.
+
+        Args:
+            x: (..., N).
+            activation: See :func:`lic_fast.ops.linear`.
+            residual: Of the result's shape, or None.
+            norm: A layer norm before it, or None.
+            second: A map of what the activation gives; then the residual is added to its result.
+            out: Where the result goes, its channels side by side and its pixels evenly apart.
+        """
+        outputs = self._outputs if second is None else second._outputs
+        if out is None:
+            out = torch.empty((*x.shape[:-1], outputs), dtype=x.dtype)
+        rows, parameters, eps = _rows_into(out), None, 0.0
+        if norm is not None:
+            *factors, eps = norm
+            parameters = tuple(p.detach().float().contiguous().numpy() for p in factors)
+        self._packed.run(
+            array(rows_of(x)),
+            array(rows),
+            second=None if second is None else second._packed,
+            residual=None if residual is None else array(rows_of(residual)),
+            norm=parameters,
+            epsilon=eps,
+            activation=activation,
+            threads=torch.get_num_threads(),
+        )
+        return out
+
+    def normalise(self, x: Tensor, out: Tensor, inverse: bool) -> None:
+        """x over, inverse: times the root of the map of its squares, to `out`, which may be x."""
+        threads = torch.get_num_threads()
+        rows = array(rows_of(x))
+        self._packed.run_gdn(rows, array(_rows_into(out)), inverse=inverse, threads=threads)
+
+
+def packed(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Linear:
+    """The map with its weights packed, made once."""
+    return prepared(
+        ("row products", dtype), present(weight, bias), lambda: Linear(weight, bias, dtype)
+    )
+
+
+def _rows_into(out: Tensor) -> Tensor:
+    """The same memory as (rows, C)."""
+    return out.view(-1, out.shape[-1])
