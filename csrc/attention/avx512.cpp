@@ -17,6 +17,7 @@
 
 #include "attention/window_attention.hpp"
 #include "cpu/bfloat16.hpp"
+#include "cpu/normal_tail.hpp"
 
 #define LIC_FAST_TARGET LIC_FAST_AVX512
 

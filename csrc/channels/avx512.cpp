@@ -16,6 +16,7 @@
 
 #include "channels/channels.hpp"
 #include "cpu/bfloat16.hpp"
+#include "cpu/normal_tail.hpp"
 
 #define LIC_FAST_TARGET LIC_FAST_AVX512
 

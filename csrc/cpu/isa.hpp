@@ -34,8 +34,13 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #define LIC_FAST_INLINE __forceinline
+#define LIC_FAST_PREFETCH(address) static_cast<void>(address)
+#define LIC_FAST_PREFETCH_WRITTEN(address) static_cast<void>(address)
 #else
 #define LIC_FAST_INLINE inline __attribute__((always_inline))
+/// Asks for a cache line that will be read soon.
+#define LIC_FAST_PREFETCH(address) __builtin_prefetch(address, 0, 2)
+#define LIC_FAST_PREFETCH_WRITTEN(address) __builtin_prefetch(address, 1, 3)
 #endif
 
 namespace lic_fast::cpu {

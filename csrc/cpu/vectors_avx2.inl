@@ -29,7 +29,6 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector multiply(Vector a, Vector b) {
 LIC_FAST_TARGET LIC_FAST_INLINE Vector divide(Vector a, Vector b) {
   return {_mm256_div_ps(a.v, b.v)};
 }
-LIC_FAST_TARGET LIC_FAST_INLINE Vector reciprocal(Vector a) { return divide(Vector::all(1), a); }
 LIC_FAST_TARGET LIC_FAST_INLINE Vector root(Vector a) { return {_mm256_sqrt_ps(a.v)}; }
 LIC_FAST_TARGET LIC_FAST_INLINE Vector fused(Vector a, Vector b, Vector c) {
   return {_mm256_fmadd_ps(a.v, b.v, c.v)};
@@ -60,3 +59,4 @@ LIC_FAST_TARGET LIC_FAST_INLINE float total(Vector a) {
 }
 
 #include "cpu/vectors_functions.inl"
+#include "cpu/vectors_tail.inl"

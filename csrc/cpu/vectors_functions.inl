@@ -1,9 +1,11 @@
 // Functions of vectors, included behind their operations.
 
-/// 2^x for -125 <= x <= 125: 2^n 2^r with n the nearest integer and r in [-1/2, 1/2] by the
-/// polynomial of degree 5 that is off by 7.5e-8 of the result at most (Remez's algorithm), 2.2e-7
-/// with the rounding of its steps.
-LIC_FAST_TARGET LIC_FAST_INLINE Vector normal_power_of_two(Vector x) {
+/// 2^x for x <= 125, and 0 below -125, where float32 soon has no normal numbers left: 2^n 2^r with
+/// n the nearest integer and r in [-1/2, 1/2] by the polynomial of degree 5 that is off by 7.5e-8
+/// of the result at most (Remez's algorithm), 2.2e-7 with the rounding of its steps.
+LIC_FAST_TARGET LIC_FAST_INLINE Vector power_of_two(Vector x) {
+  const Vector kept = x;
+  x = maximum(Vector::all(-125.0f), x);  // in this order a NaN stays one
   const Vector n = nearest(x);
   const Vector r = subtract(x, n);
   Vector sum = Vector::all(1.3276475e-3f);
@@ -12,14 +14,7 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector normal_power_of_two(Vector x) {
   sum = fused(sum, r, Vector::all(0.2402212f));
   sum = fused(sum, r, Vector::all(0.69314694f));
   sum = fused(sum, r, Vector::all(1.0f));
-  return scaled(sum, n);
-}
-
-/// 2^x for x <= 125, and 0 below -125, where float32 soon has no normal numbers left.
-LIC_FAST_TARGET LIC_FAST_INLINE Vector power_of_two(Vector x) {
-  const Vector least = Vector::all(-125.0f);
-  // In this order of operands a NaN stays one.
-  return zero_below(normal_power_of_two(maximum(least, x)), x, least);
+  return zero_below(scaled(sum, n), kept, Vector::all(-125.0f));
 }
 
 /// 1 / (1 + exp(-x)).

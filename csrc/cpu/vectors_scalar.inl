@@ -57,7 +57,6 @@ LIC_FAST_INLINE Vector multiply(Vector a, Vector b) {
 LIC_FAST_INLINE Vector divide(Vector a, Vector b) {
   return each(a, b, [](float x, float y) { return x / y; });
 }
-LIC_FAST_INLINE Vector reciprocal(Vector a) { return divide(Vector::all(1), a); }
 LIC_FAST_INLINE Vector root(Vector a) {
   return each(a, a, [](float x, float) { return std::sqrt(x); });
 }
@@ -83,3 +82,4 @@ LIC_FAST_INLINE Vector zero_below(Vector a, Vector x, Vector bound) {
 LIC_FAST_INLINE float total(Vector a) { return a.v[0] + a.v[1] + a.v[2] + a.v[3]; }
 
 #include "cpu/vectors_functions.inl"
+#include "cpu/vectors_tail.inl"

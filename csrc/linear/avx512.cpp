@@ -16,6 +16,7 @@
 #include <type_traits>
 
 #include "cpu/bfloat16.hpp"
+#include "cpu/normal_tail.hpp"
 #include "linear/linear.hpp"
 
 #define LIC_FAST_TARGET LIC_FAST_AVX512

@@ -19,6 +19,7 @@
 #include <type_traits>
 
 #include "cpu/bfloat16.hpp"
+#include "cpu/normal_tail.hpp"
 
 #define LIC_FAST_TARGET LIC_FAST_AVX512BF16
 

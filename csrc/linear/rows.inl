@@ -31,6 +31,15 @@ struct End {
     }
   }
 
+  LIC_FAST_TARGET void ask_for(std::size_t row, std::size_t count, std::size_t first,
+                               std::size_t size) const {
+    const std::size_t there = std::min(size, outputs - std::min(outputs, first));
+    for (std::size_t t = 0; t < count; ++t) {
+      const char* const to = reinterpret_cast<const char*>(out + (row + t) * stride + first);
+      for (std::size_t at = 0; at < there * sizeof(To); at += 64) LIC_FAST_PREFETCH_WRITTEN(to + at);
+    }
+  }
+
   /// Of `count` rows from `row` on the outputs from `first` on, of which there are `size` sums.
   template <Kind kKind, bool kSum>
   LIC_FAST_TARGET static void write(const End& end, Activation activation, const float* sums,
@@ -93,12 +102,12 @@ struct Block {
     const Weights& last = p.second == nullptr ? p.first : *p.second;
     const End<T> end{row(p.out, 0), p.out.stride, last.outputs,
                      p.residual.data == nullptr ? nullptr : row(p.residual, 0), p.residual.stride};
-    if (p.second == nullptr) return multiply_by(last, in, stride, p.after, p.activation, end);
+    if (p.second == nullptr) return multiply_by(last, in, stride, p.after, p.activation, end, true, true);
     const std::size_t width = last.depth();
     Number* const between = cpu::scratch(hidden, kBlock * width);
     multiply_by(p.first, in, stride, After::kActivation, p.activation,
-                End<Number>{between, width, width, nullptr, 0});
-    multiply_by(last, between, width, After::kActivation, Activation::kNone, end);
+                End<Number>{between, width, width, nullptr, 0}, true, false);
+    multiply_by(last, between, width, After::kActivation, Activation::kNone, end, false, true);
   }
 
   /// The rows as numbers that are multiplied, zero beyond their end.
@@ -121,10 +130,26 @@ struct Block {
     return out;
   }
 
+  /// Has the rows of the next block on their way while this one is computed: a run of them is too
+  /// short for the processor to see it coming.
+  LIC_FAST_TARGET void ask_for(std::size_t i) const {
+    if (first + i + kRows > p.rows) return;
+    for (std::size_t t = 0; t < kRows; ++t) {
+      const char* const from = reinterpret_cast<const char*>(row(p.x, i + t));
+      const std::size_t bytes = p.first.inputs * sizeof(T);
+      for (std::size_t at = 0; at < bytes; at += 64) LIC_FAST_PREFETCH(from + at);
+      if (p.residual.data == nullptr || p.residual.data == p.x.data) continue;
+      const char* const skip = reinterpret_cast<const char*>(row(p.residual, i + t));
+      const std::size_t size = p.first.outputs * sizeof(T);
+      for (std::size_t at = 0; at < size; at += 64) LIC_FAST_PREFETCH(skip + at);
+    }
+  }
+
   /// Writes the activation of all products, with the bias and the residual.
   template <class To>
   LIC_FAST_TARGET void multiply_by(const Weights& w, const Number* in, std::size_t stride,
-                                   After after, Activation activation, const End<To>& end) const {
+                                   After after, Activation activation, const End<To>& end,
+                                   bool prefetch, bool last) const {
     const std::size_t steps = w.depth() / Product::kStep, panels = w.panels();
     // Groups of panels of about one size: a single one would leave most registers empty.
     const std::size_t groups = (panels + kTogether - 1) / kTogether;
@@ -134,6 +159,8 @@ struct Block {
       const std::size_t across = (group + 1) * panels / groups - begin;
       for (std::size_t i = 0; i < count; i += kRows) {
         const std::size_t here = std::min(kRows, count - i);
+        if (group == 0 && prefetch) ask_for(i + kBlock);
+        if (last) end.ask_for(i, here, begin * kPanel, across * kPanel);
         alignas(64) float sums[kRows * kTogether * kPanel];
         multiplication<Product>(here, across)(in + i * stride, stride,
                                               weights(w) + begin * w.panel_size(), w.panel_size(),

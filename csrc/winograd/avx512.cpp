@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "cpu/bfloat16.hpp"
+#include "cpu/normal_tail.hpp"
 #include "winograd/winograd.hpp"
 
 #define LIC_FAST_TARGET LIC_FAST_AVX512
