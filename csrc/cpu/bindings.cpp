@@ -5,12 +5,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
 
 #include "cpu/memory.hpp"
+#include "cpu/thread_pool.hpp"
 
 namespace lic_fast::cpu {
 namespace {
@@ -18,13 +20,24 @@ namespace {
 namespace py = pybind11;
 
 /// Of all pieces of memory, one after another.
-std::uint64_t digest_of(const std::vector<std::pair<std::uintptr_t, std::size_t>>& pieces) {
+std::uint64_t digest_of(const std::vector<std::pair<std::uintptr_t, std::size_t>>& pieces,
+                        unsigned threads) {
   const py::gil_scoped_release release;
+  constexpr std::size_t kRun = std::size_t{1} << 20;  // bytes of a task
+  std::vector<std::pair<std::uintptr_t, std::size_t>> runs;
   std::vector<std::uint64_t> parts;
   for (const auto& [address, bytes] : pieces) {
     parts.push_back(bytes);
-    parts.push_back(digest(reinterpret_cast<const unsigned char*>(address), bytes));
+    for (std::size_t begin = 0; begin < bytes; begin += kRun) {
+      runs.emplace_back(address + begin, std::min(kRun, bytes - begin));
+    }
   }
+  const std::size_t first = parts.size();
+  parts.resize(first + runs.size());
+  ThreadPool::instance().run(runs.size(), threads, [&](std::size_t i) {
+    parts[first + i] =
+        digest(reinterpret_cast<const unsigned char*>(runs[i].first), runs[i].second);
+  });
   return digest(reinterpret_cast<const unsigned char*>(parts.data()),
                 parts.size() * sizeof(std::uint64_t));
 }
@@ -37,7 +50,7 @@ void bind(py::module_& module) {
   module.def("release_freed_memory", &release_freed_memory,
              "Gives freed memory back to the system, where malloc is glibc's.");
   module.def(
-      "digest", &digest_of, py::arg("pieces"),
+      "digest", &digest_of, py::arg("pieces"), py::arg("threads") = 1,
       "64 bits that tell the contents of pieces of memory apart, each an address and a number "
       "of bytes that may be read.");
 }

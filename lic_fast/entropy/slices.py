@@ -202,7 +202,7 @@ def _plain_step(
         mean_supports.append(mean_support)
         means.append(networks.mean[i](mean_support))
         scales.append(networks.scale[i](scale_support))
-    quantized = quantize(torch.cat(means, 1), torch.cat(scales, 1))
+    quantized = _like(latent_means, quantize(torch.cat(means, 1), torch.cat(scales, 1)))
     residuals = [
         networks.lrp[i](torch.cat([mean_support, part], 1))
         for i, mean_support, part in zip(
@@ -213,7 +213,7 @@ def _plain_step(
     if networks.exact:
         return exact_add_residual(quantized, residual)
     # Under autocast the networks give another type than the latents have.
-    return add_residual(quantized, residual.to(quantized.dtype))
+    return _like(latent_means, add_residual(quantized, residual.to(quantized.dtype)))
 
 
 def _merged_step(
@@ -227,8 +227,15 @@ def _merged_step(
     """All networks of a step as grouped convolutions; equal to the definition up to rounding."""
     merged = merged_step(networks, step, latent_means)
     mean_support = _stacked(latent_means, support)
-    quantized = quantize(*merged.mean_and_scale(mean_support, _stacked(latent_scales, support)))
-    return merged.decoded(mean_support, quantized)
+    mean, scale = merged.mean_and_scale(mean_support, _stacked(latent_scales, support))
+    quantized = _like(latent_means, quantize(mean, scale))
+    return _like(latent_means, merged.decoded(mean_support, quantized))
+
+
+def _like(latents: Tensor, x: Tensor) -> Tensor:
+    """x with channels last if the latents are: what is stacked with them then stays so."""
+    last = latents.is_contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last) if last else x
 
 
 def _stacked(latents: Tensor, support: list[Tensor]) -> Tensor:

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from lic_fast import ops
-from lic_fast.models.modules import Linear, Sequential, conv, conv1x1, conv3x3, subpel_conv3x3
+from lic_fast.models.modules import (
+    Linear,
+    Sequential,
+    conv,
+    conv1x1,
+    conv3x3,
+    fusible,
+    subpel_conv3x3,
+)
 
 __all__ = [
     "WindowAttention",
@@ -71,10 +79,16 @@ class WindowAttention(nn.Module):
         self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C), added to `residual` if there is one."""
+    def forward(
+        self, x: Tensor, residual: Tensor | None = None, norm: nn.Module | None = None
+    ) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C), of the norm of x, and added to `residual`, if given."""
+        if fusible(Linear, self.qkv):
+            qkv = self.qkv(x, norm=norm)
+        else:
+            qkv = self.qkv(x if norm is None else norm(x))
         attended = ops.window_attention(
-            self.qkv(x),
+            qkv,
             self.relative_position_bias_table,
             window_size=self.window_size,
             shift=self.shift,

@@ -18,6 +18,7 @@ from lic_fast.entropy.integer.chain import integer_chain
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation, Pair
+from lic_fast.ops.row_products import Norm
 
 __all__ = [
     "GDN",
@@ -32,6 +33,7 @@ __all__ = [
     "conv1x1",
     "conv3x3",
     "deconv",
+    "fused_norm",
     "fusible",
     "subpel_conv3x3",
     "subpixel_conv",
@@ -43,10 +45,17 @@ class Linear(nn.Linear):
     """:class:`torch.nn.Linear` by :func:`lic_fast.ops.linear`."""
 
     def forward(
-        self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None
+        self,
+        x: Tensor,
+        activation: Activation = "none",
+        residual: Tensor | None = None,
+        norm: nn.Module | None = None,
     ) -> Tensor:
-        """(..., N) to (..., M)."""
-        return ops.linear(x, self.weight, self.bias, activation=activation, residual=residual)
+        """(..., N) to (..., M), of the norm of x if there is one."""
+        x, factors = fused_norm(norm, x)
+        return ops.linear(
+            x, self.weight, self.bias, activation=activation, residual=residual, norm=factors
+        )
 
 
 class LayerNorm(nn.LayerNorm):
@@ -170,6 +179,16 @@ def activation_of(module: nn.Module) -> Activation | None:
 def fusible(kind: type[nn.Module], *modules: nn.Module) -> bool:
     """Whether all modules are of this class itself and nobody watches them."""
     return all(type(module) is kind and not watched(module) for module in modules)
+
+
+def fused_norm(norm: nn.Module | None, x: Tensor) -> tuple[Tensor, Norm | None]:
+    """X and the norm of it that an operator is to compute, or its norm and None."""
+    if norm is None:
+        return x, None
+    plain = isinstance(norm, LayerNorm) and fusible(LayerNorm, norm)
+    if plain and norm.weight is not None and norm.bias is not None:
+        return x, (norm.weight, norm.bias, norm.eps)
+    return norm(x), None
 
 
 def watched(module: nn.Module) -> bool:

@@ -37,6 +37,7 @@ from lic_fast.models.modules import (
     Conv2d,
     LayerNorm,
     Linear,
+    fused_norm,
     subpixel_conv,
 )
 from lic_fast.ops.bands import in_bands
@@ -382,7 +383,7 @@ class Block(nn.Module):
         if self.training:
             x = x + self.drop_path(self.attn(self.norm1(x)))
             return x + self.drop_path(self.mlp(self.norm2(x)))
-        x = self.attn(self.norm1(x), residual=x)
+        x = self.attn(x, residual=x, norm=self.norm1)
         if not isinstance(self.norm2, nn.LayerNorm):
             return x + self.mlp(self.norm2(x))
         return self.mlp.behind(self.norm2, x)
@@ -431,7 +432,7 @@ class PatchMerging(nn.Module):
         corners = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
         # (0, 0), (1, 0), (0, 1), (1, 1)
         corners = corners.permute(0, 1, 3, 4, 2, 5).flatten(3)
-        return self.reduction(self.norm(corners))
+        return self.reduction(corners, norm=self.norm)
 
 
 class PatchSplit(nn.Module):
@@ -449,7 +450,8 @@ class PatchSplit(nn.Module):
         weight = self.reduction.weight
         if fast_on_cpu(x, weight):
             weight = ops.prepared("split", [weight], lambda: pixels_first(weight.detach(), 2))
-            return shuffled(ops.linear(self.norm(x), weight), 2)
+            x, factors = fused_norm(self.norm, x)
+            return shuffled(ops.linear(x, weight, norm=factors), 2)
         x = self.reduction(self.norm(x)).permute(0, 3, 1, 2)
         return F.pixel_shuffle(x, 2).permute(0, 2, 3, 1).contiguous()
 

@@ -43,7 +43,6 @@ from lic_fast.models.residual_blocks import (
     ResidualBlockWithStride,
 )
 from lic_fast.ops.dispatch import fast_on_cpu
-from lic_fast.ops.prepared import present
 
 __all__ = ["TCM"]
 
@@ -289,9 +288,14 @@ class WMSA(nn.Module):
         self.linear = Linear(dim, dim)
         self.attention: nn.Module | None = None
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C), added to `residual` if there is one."""
-        qkv = self.embedding_layer(x)
+    def forward(
+        self, x: Tensor, residual: Tensor | None = None, norm: nn.Module | None = None
+    ) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C), of the norm of x, and added to `residual`, if given."""
+        if fusible(Linear, self.embedding_layer):
+            qkv = self.embedding_layer(x, norm=norm)
+        else:
+            qkv = self.embedding_layer(x if norm is None else norm(x))
         attended = self._attend(qkv) if self.attention is None else self.attention(qkv)
         return self.linear(attended, residual=residual)
 
@@ -323,7 +327,7 @@ class Block(nn.Module):
         if self.training:
             x = x + self.drop_path(self.msa(self.ln1(x)))
             return x + self.drop_path(self.mlp(self.ln2(x)))
-        x = self.msa(self.ln1(x), residual=x)
+        x = self.msa(x, residual=x, norm=self.ln1)
         first: Any = self.mlp[0]
         second: Any = self.mlp[2]
         if not fusible(Linear, first, second) or not fusible(LayerNorm, self.ln2):
@@ -384,17 +388,8 @@ class ConvTransBlock(nn.Module):
         return self.conv1_2(torch.cat([conv, trans], 1), residual=x)
 
     def _halves(self, x: Tensor) -> Tensor:
-        """The same, with each half computed where it is read: nothing is cut nor put together."""
-        split = self.conv1_1
-        halves: Any = ops.prepared(
-            "halves",
-            present(split.weight, split.bias),
-            lambda: [
-                [None if p is None else p.detach().chunk(2)[half].clone() for p in parameters]
-                for half, parameters in enumerate([(split.weight, split.bias)] * 2)
-            ],
-        )
-        conv, trans = (ops.conv2d(x, *parameters) for parameters in halves)
+        """The same, with each half read and written where it lies: nothing is put together."""
+        conv, trans = self.conv1_1(x).chunk(2, 1)
         both = torch.empty_like(x, memory_format=torch.channels_last).permute(0, 2, 3, 1)
         conv_out, trans_out = both.chunk(2, 3)
         # One skip is the residual block's own, the other lies around it.

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from lic_fast.ops import onednn, row_products
 from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.layer_norm import layer_norm
 from lic_fast.ops.onednn import Activation
 from lic_fast.ops.prepared import prepared, present
+from lic_fast.ops.row_products import Norm
 
 __all__ = ["linear", "reference"]
 
@@ -21,8 +23,9 @@ def linear(
     *,
     activation: Activation = "none",
     residual: Tensor | None = None,
+    norm: Norm | None = None,
 ) -> Tensor:
-    """``activation(x @ weight.T + bias + residual)``.
+    """``activation(norm(x) @ weight.T + bias + residual)``.
 
     Args:
         x: (..., N), float32, bfloat16 or float16.
@@ -30,19 +33,22 @@ def linear(
         bias: (M,) or None.
         activation: "none", "relu", "leaky_relu" (slope 0.01) or "gelu" (erf).
         residual: (..., M) or None.
+        norm: Weight, bias and epsilon of a :func:`lic_fast.ops.layer_norm` of `x`, or None.
 
     Returns:
         (..., M), of the type of `x`.
     """
-    if fast_on_cpu(x, weight, bias, residual):
+    if fast_on_cpu(x, weight, bias, residual, *([] if norm is None else norm[:2])):
         if row_products.usable(x.dtype) and x.numel():
-            return row_products.packed(weight, bias, x.dtype)(x, activation, residual)
+            return row_products.packed(weight, bias, x.dtype)(x, activation, residual, norm)
+        x = x if norm is None else layer_norm(x, *norm)
         return packed_linear(weight, bias, x.dtype)(x, activation, residual)
+    x = x if norm is None else layer_norm(x, *norm)
     return reference(x, weight, bias, activation, residual)
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> onednn.Linear:
-    """oneDNN's map with its weights packed, made once."""
+    """OneDNN's map with its weights packed, made once."""
     return prepared(
         ("linear", dtype), present(weight, bias), lambda: onednn.Linear(weight, bias, dtype)
     )

@@ -63,8 +63,8 @@ def _stamp(sources: Sequence[Tensor]) -> _Stamp:
             tensor = tensor.detach().contiguous()
             copies.append(tensor)
         pieces.append((tensor.data_ptr(), tensor.nbytes))
-    # At the speed of memory, 0.15 ms for each million weights in float32.
-    return (*forms, _C.digest(pieces))
+    # At the speed of memory, 0.3 ms for each million weights in float32 and two threads.
+    return (*forms, _C.digest(pieces, torch.get_num_threads()))
 
 
 def present(*tensors: Tensor | None) -> list[Tensor]:

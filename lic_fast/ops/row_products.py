@@ -97,7 +97,7 @@ class Linear:
         return out
 
     def normalise(self, x: Tensor, out: Tensor, inverse: bool) -> None:
-        """x over, inverse: times the root of the map of its squares, to `out`, which may be x."""
+        """X over, inverse: times the root of the map of its squares, to `out`, which may be x."""
         threads = torch.get_num_threads()
         rows = array(rows_of(x))
         self._packed.run_gdn(rows, array(_rows_into(out)), inverse=inverse, threads=threads)

@@ -43,6 +43,8 @@ _compact: ContextVar[bool] = ContextVar("lic_fast_compact_weights", default=Fals
 _PANEL = 16
 # Products of a pixel below which transforms outweigh them.
 _LEAST = 48 * 12
+# Input channels from which few outputs, too, are faster: oneDNN leaves most of a vector empty.
+_WIDE = 48
 # Pixels below which there are too few tiles for the products to be matrices'.
 _LEAST_PIXELS = 256
 
@@ -105,7 +107,7 @@ def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1
         and x.dtype in (torch.float32, torch.bfloat16)
         and not _direct.get()
         and inputs % _PANEL == 0
-        and inputs * (outputs // groups) >= _LEAST
+        and (inputs * (outputs // groups) >= _LEAST or (kernel == 3 and inputs >= _WIDE))
         and height * width >= _LEAST_PIXELS * step[0] * step[1]
         and wide_vectors()
     )
