@@ -6,7 +6,8 @@
 
 namespace lic_fast::cpu {
 
-/// Width of a piece, and how many there are; piece i is around i kTailPiece, and the last ends there.
+/// Width of a piece, and how many there are; piece i is around i kTailPiece, and the last ends
+/// there.
 inline constexpr float kTailPiece = 0.375f;
 inline constexpr std::size_t kTailPieces = 16;
 /// Coefficients of the pieces' polynomials in the distance from i kTailPiece: of degree 4, equal to

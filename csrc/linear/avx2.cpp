@@ -18,8 +18,7 @@ namespace lic_fast::linear {
 namespace {
 
 #include "cpu/vectors_avx2.inl"
-#include "cpu/products.inl"
-// The kernel, of these.
+// The kernel, of these vectors.
 #include "linear/rows.inl"
 
 }  // namespace

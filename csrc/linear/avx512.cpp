@@ -25,8 +25,7 @@ namespace lic_fast::linear {
 namespace {
 
 #include "cpu/vectors_avx512.inl"
-#include "cpu/products.inl"
-// The kernel, of these.
+// The kernel, of these vectors.
 #include "linear/rows.inl"
 
 }  // namespace

@@ -28,8 +28,7 @@ namespace {
 
 #define LIC_FAST_BFLOAT16_STORES
 #include "cpu/vectors_avx512.inl"
-#include "cpu/products.inl"
-// The kernel, of these.
+// The kernel, of these vectors.
 #include "linear/rows.inl"
 
 struct Pairs {

@@ -39,7 +39,9 @@ Rows<Data> rows_of(Data* data, const py::array& x, std::size_t rows, std::size_t
   check(x.ndim() == 2 && x.dtype().is(type) && size(x, 0) == rows && size(x, 1) == channels,
         "x must be (rows, inputs), out and residual (rows, outputs), all of one type");
   const py::ssize_t item = x.itemsize();
-  check((x.shape(1) < 2 || x.strides(1) == item) && x.strides(0) >= 0 && x.strides(0) % item == 0,
+  // Of none, NumPy's strides say nothing.
+  check(rows == 0 || ((x.shape(1) < 2 || x.strides(1) == item) && x.strides(0) >= 0 &&
+                      x.strides(0) % item == 0),
         "the channels of a row must lie side by side");
   return {data, static_cast<std::size_t>(x.strides(0) / item)};
 }
@@ -127,8 +129,8 @@ void bind(py::module_& module) {
            py::arg("activation") = "none", py::arg("threads") = 1, py::arg("isa") = py::none(),
            "Writes the map of the rows of x to out: activation(norm(x) W^T + b + residual), or "
            "with a second map its map of activation(norm(x) W^T + b), and the residual.")
-      .def("run_gdn", &run_gdn, py::arg("x").noconvert(), py::arg("out").noconvert(),
-           py::kw_only(), py::arg("inverse"), py::arg("threads") = 1, py::arg("isa") = py::none(),
+      .def("run_gdn", &run_gdn, py::arg("x").noconvert(), py::arg("out").noconvert(), py::kw_only(),
+           py::arg("inverse"), py::arg("threads") = 1, py::arg("isa") = py::none(),
            "Writes x / sqrt(x^2 W^T + b), inverse: x times that root, to out, which may be x.");
 }
 

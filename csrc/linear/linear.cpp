@@ -44,8 +44,8 @@ bool fast_pairs() {
 #endif
 }
 
-Weights::Weights(const float* weights, const float* bias, std::size_t outputs_,
-                 std::size_t inputs_, Products products_)
+Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, std::size_t inputs_,
+                 Products products_)
     : outputs(outputs_), inputs(inputs_), products(products_) {
   if (products == Products::kPairs && !has_pairs()) {
     throw std::invalid_argument("this CPU has no products of pairs of bfloat16");

@@ -82,8 +82,8 @@ struct Problem {
   Rows<const void> x, residual;  // residual without data: none
   Rows<void> out;
   Before before;
-  After after;            // of a single map
-  Activation activation;  // of the first map, where it is to have one
+  After after;                           // of a single map
+  Activation activation;                 // of the first map, where it is to have one
   const float *norm_weight, *norm_bias;  // (inputs,), of the norm
   float epsilon;
 };
@@ -93,7 +93,8 @@ void compute(const Problem& problem, cpu::Isa isa, unsigned threads);
 
 /// Whether this CPU multiplies pairs of bfloat16.
 bool has_pairs();
-/// Whether it does at twice the rate of floats: AMD's do, Intel's only in tiles, which are not used.
+/// Whether it does at twice the rate of floats: AMD's do, Intel's only in tiles, which are not
+/// used.
 bool fast_pairs();
 
 /// Rows that are in work together.

@@ -4,6 +4,7 @@
 
 #include "cpu/activations.inl"
 #include "cpu/normalise.inl"
+#include "cpu/products.inl"
 
 /// Where the sums of products go, and what becomes of them.
 template <class To>

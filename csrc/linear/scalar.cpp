@@ -15,8 +15,7 @@ namespace lic_fast::linear {
 namespace {
 
 #include "cpu/vectors_scalar.inl"
-#include "cpu/products.inl"
-// The kernel, of these.
+// The kernel, of these vectors.
 #include "linear/rows.inl"
 
 }  // namespace

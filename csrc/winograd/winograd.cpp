@@ -46,7 +46,8 @@ void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& wor
   cpu::ThreadPool::instance().run((tiles + count - 1) / count, threads, [&](std::size_t task) {
     static thread_local cpu::Lines<float> memory;
     const std::size_t inputs = kPlaces * place_size(count, w.in_channels);
-    float* const own = cpu::scratch(memory, inputs + kPlaces * place_size(count, kMostPanels * kPanel));
+    float* const own =
+        cpu::scratch(memory, inputs + kPlaces * place_size(count, kMostPanels * kPanel));
     const Block block{task * count, std::min(count, tiles - task * count), own};
     work.read(problem, block, 0, block.count);
     for (std::size_t first = 0; first < w.panels(); first += kMostPanels) {
@@ -68,7 +69,8 @@ void compute_panels(const Problem& problem, std::size_t tiles, const Kernels& wo
   const std::size_t groups = std::min(w.panels(), (least + share - 1) / share * share);
   for (std::size_t first = 0; first < tiles; first += kSharing) {
     const std::size_t count = std::min(kSharing, tiles - first);
-    const Block block{first, count, cpu::scratch(shared, kPlaces * place_size(count, w.in_channels))};
+    const Block block{first, count,
+                      cpu::scratch(shared, kPlaces * place_size(count, w.in_channels))};
     pool.run((count + kRead - 1) / kRead, threads, [&](std::size_t task) {
       work.read(problem, block, task * kRead, std::min(count, (task + 1) * kRead));
     });

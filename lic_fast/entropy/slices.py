@@ -233,7 +233,7 @@ def _merged_step(
 
 
 def _like(latents: Tensor, x: Tensor) -> Tensor:
-    """x with channels last if the latents are: what is stacked with them then stays so."""
+    """X with channels last if the latents are: what is stacked with them then stays so."""
     last = latents.is_contiguous(memory_format=torch.channels_last)
     return x.contiguous(memory_format=torch.channels_last) if last else x
 

@@ -22,31 +22,43 @@ kernels=(csrc/rans/kernels.cpp csrc/rans/kernels_avx2.cpp csrc/rans/kernels_avx5
 mkdir -p "$build"
 compile() { "${CXX:-g++}" "${flags[@]}" "$@"; }
 
-compile $memory tests/csrc/test_rans.cpp -o "$build/test_rans"
-"$build/test_rans"
+# Compiles files side by side, each once for one sanitizer: objects NAME FLAGS FILE..., and has
+# their objects in the array `made`.
+objects() {
+  local name=$1 sanitizer=$2
+  shift 2
+  mkdir -p "$build/$name"
+  made=()
+  for file; do made+=("$build/$name/$(tr / _ <<<"${file%.cpp}").o"); done
+  printf '%s\n' "$@" | xargs -P "$(nproc)" -I{} bash -c '
+    object=$0/$(tr / _ <<<"${1%.cpp}").o
+    [[ -f $object ]] || { "${@:2}" -c "$1" -o "$object.part" && mv "$object.part" "$object"; }
+  ' "$build/$name" {} "${CXX:-g++}" "${flags[@]}" "$sanitizer" -pthread
+}
+rm -rf "$build/memory" "$build/threads"
 
+maps=(csrc/attention/{window_attention,scalar,avx2,avx512}.cpp
+  csrc/channels/{channels,scalar,avx2,avx512}.cpp
+  csrc/linear/{linear,scalar,avx2,avx512,avx512_pairs}.cpp
+  csrc/winograd/{winograd,scalar,avx2,avx512}.cpp)
 integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
-compile $memory -pthread tests/csrc/test_integer.cpp "${integer[@]}" -o "$build/test_integer"
-
-"$build/test_integer"
-
-compile $memory -pthread tests/csrc/test_maps.cpp \
-  csrc/attention/{window_attention,scalar,avx2,avx512}.cpp \
-  csrc/channels/{channels,scalar,avx2,avx512}.cpp \
-  csrc/winograd/{winograd,scalar,avx2,avx512}.cpp -o "$build/test_maps"
-"$build/test_maps"
-
 program=(
   csrc/integer/{program,transformer,conv,winograd,layer,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
-compile $memory -pthread tests/csrc/test_program.cpp "${program[@]}" -o "$build/test_program"
-"$build/test_program"
-compile -fsanitize=thread -pthread tests/csrc/test_program.cpp "${program[@]}" \
-  -o "$build/test_program_threads"
-"$build/test_program_threads"
 
-compile -fsanitize=thread -pthread tests/csrc/test_threads.cpp "${kernels[@]}" \
-  -o "$build/test_threads"
-"$build/test_threads"
+# Runs tests/csrc/test_NAME.cpp with files: check NAME OBJECTS FLAGS FILE...
+check() {
+  local test=$1 name=$2 sanitizer=$3
+  shift 3
+  objects "$name" "$sanitizer" "tests/csrc/test_$test.cpp" "$@"
+  compile "$sanitizer" -pthread "${made[@]}" -o "$build/test_${test}_$name"
+  "$build/test_${test}_$name"
+}
+check rans memory $memory
+check maps memory $memory "${maps[@]}"
+check integer memory $memory "${integer[@]}"
+check program memory $memory "${program[@]}"
+check program threads -fsanitize=thread "${program[@]}"
+check threads threads -fsanitize=thread "${kernels[@]}"
 
 # The driver counts what the targets reach, and so is compiled without counting itself.
 objects=()

@@ -1,9 +1,10 @@
-// What stands between the matrix products of the transforms, window attention and convolutions by
-// minimal filtering included: on every
-// instruction set the scalar build's results, which tests/ops holds to the definitions, but for
-// rounding, for windows, heads and channels that are no whole vectors. Every array is of just its
-// size. Run under AddressSanitizer and UndefinedBehaviorSanitizer.
+// What the transforms consist of, maps of rows, window attention, convolutions by minimal filtering
+// and what stands between them: on every instruction set the scalar build's results, which
+// tests/ops holds to the definitions, but for rounding, for windows, heads and channels that are no
+// whole vectors. Every array is of just its size. Run under AddressSanitizer and
+// UndefinedBehaviorSanitizer.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -14,6 +15,7 @@
 #include "check.hpp"
 #include "cpu/bfloat16.hpp"
 #include "cpu/isa.hpp"
+#include "linear/linear.hpp"
 #include "winograd/winograd.hpp"
 
 namespace {
@@ -21,6 +23,7 @@ namespace {
 namespace attention = lic_fast::attention;
 namespace channels = lic_fast::channels;
 namespace cpu = lic_fast::cpu;
+namespace linear = lic_fast::linear;
 namespace winograd = lic_fast::winograd;
 
 std::size_t below(std::mt19937& random, std::size_t limit) { return random() % limit; }
@@ -132,6 +135,81 @@ void check_winograd(std::mt19937& random) {
   });
 }
 
+template <class T>
+void check_linear(std::mt19937& random) {
+  const std::size_t rows = 1 + below(random, 120), inputs = 1 + below(random, 70);
+  const std::size_t hidden = 1 + below(random, 70), outputs = 1 + below(random, 70);
+  const auto x = numbers<T>(random, rows * inputs), skip = numbers<T>(random, rows * outputs);
+  const auto scaled = [&](std::size_t to, std::size_t from) {
+    auto weights = numbers<float>(random, to * from);
+    for (float& weight : weights) weight /= std::sqrt(static_cast<float>(from));
+    return weights;
+  };
+  const auto weights = scaled(hidden, inputs), narrow = scaled(outputs, hidden);
+  const auto bias = numbers<float>(random, hidden), bias2 = numbers<float>(random, outputs);
+  const auto factors = numbers<float>(random, inputs), offsets = numbers<float>(random, inputs);
+  const auto activation = static_cast<linear::Activation>(below(random, 4));
+  const bool norm = below(random, 2) == 1, skips = below(random, 2) == 1;
+  const bool two = below(random, 2) == 1;
+  const linear::Before before = norm ? linear::Before::kNorm : linear::Before::kNothing;
+  const auto run = [&](linear::Products products, cpu::Isa isa, T* out) {
+    const linear::Weights second(narrow.data(), bias2.data(), outputs, hidden, products);
+    const linear::Weights first(two ? weights.data() : narrow.data(),
+                                two ? bias.data() : bias2.data(), two ? hidden : outputs,
+                                two ? inputs : hidden, products);
+    // Of a single map, from `hidden` channels: those of x as far as they go.
+    const std::size_t width = two ? inputs : hidden;
+    const std::size_t count = two ? rows : rows * inputs / hidden;
+    linear::compute({first,
+                     two ? &second : nullptr,
+                     sizeof(T) == 2,
+                     two ? rows : std::min(rows, count),
+                     {x.data(), width},
+                     {skips ? skip.data() : nullptr, outputs},
+                     {out, outputs},
+                     two ? before : linear::Before::kNothing,
+                     linear::After::kActivation,
+                     activation,
+                     factors.data(),
+                     offsets.data(),
+                     0.5f},
+                    isa, 2);
+  };
+  const std::size_t written = two ? rows : std::min(rows, rows * inputs / hidden);
+  check_alike<T>(written * outputs, [&](cpu::Isa isa, T* out) {
+    run(linear::Products::kFloats, isa, out);
+    if (sizeof(T) == 2 && isa == cpu::Isa::kAvx512Vnni && linear::has_pairs()) {
+      run(linear::Products::kPairs, isa, out);
+    }
+  });
+  // Divisive normalisation, over its own input.
+  auto gamma = scaled(inputs, inputs);
+  auto beta = numbers<float>(random, inputs);
+  for (float& positive : gamma) positive = std::fabs(positive);
+  for (float& positive : beta) positive = std::fabs(positive) + 0.5f;
+  const linear::Weights square(gamma.data(), beta.data(), inputs, inputs,
+                               linear::Products::kFloats);
+  for (const linear::After after : {linear::After::kTimesRoot, linear::After::kOverRoot}) {
+    check_alike<T>(rows * inputs, [&](cpu::Isa isa, T* out) {
+      std::copy(x.begin(), x.end(), out);
+      linear::compute({square,
+                       nullptr,
+                       sizeof(T) == 2,
+                       rows,
+                       {out, inputs},
+                       {out, inputs},
+                       {out, inputs},
+                       linear::Before::kSquare,
+                       after,
+                       linear::Activation::kNone,
+                       nullptr,
+                       nullptr,
+                       0},
+                      isa, 2);
+    });
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -141,6 +219,8 @@ int main() {
     check_attention<std::uint16_t>(random);
     check_channels<float>(random);
     check_channels<std::uint16_t>(random);
+    check_linear<float>(random);
+    check_linear<std::uint16_t>(random);
     check_winograd<float>(random);
     check_winograd<std::uint16_t>(random);
   }

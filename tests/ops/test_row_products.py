@@ -1,0 +1,283 @@
+"""Linear maps, feed-forward halves and GDN of rows: csrc/linear beside float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lic_fast import _C, ops, rans
+from lic_fast.ops import row_products
+from lic_fast.ops.linear import activated
+from lic_fast.ops.rows import array
+
+ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
+# Instruction set, and whether bfloat16 is multiplied as pairs.
+KERNELS = [(isa, False) for isa in rans.instruction_sets()]
+KERNELS += [(rans.instruction_sets()[-1], True)] if _C.has_pairs() else []
+every_kernel = pytest.mark.parametrize(("isa", "pairs"), KERNELS)
+every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+WIDTHS = [1, 2, 3, 15, 16, 17, 31, 32, 48, 64, 80, 100]
+SHAPES = {
+    "rows": st.integers(0, 110),
+    "inputs": st.sampled_from(WIDTHS),
+    "outputs": st.sampled_from(WIDTHS),
+    "gap": st.sampled_from([0, 1, 64]),
+    "threads": st.integers(1, 3),
+    "seed": st.integers(0, 2**31),
+}
+
+
+def operand(generator, rows, channels, gap, dtype):
+    """Rows that lie `gap` numbers apart, which are NaN."""
+    part = torch.full((rows, channels + gap), float("nan"), dtype=dtype)[:, :channels]
+    part.copy_(torch.randn(rows, channels, generator=generator))
+    return part
+
+
+def weights(generator, outputs, inputs):
+    return torch.randn(outputs, inputs, generator=generator) / inputs**0.5
+
+
+def packed(weight, bias, pairs):
+    return _C.Linear(weight.numpy(), bias.numpy(), pairs)
+
+
+def check(actual, expected, dtype, pairs=False):
+    """Float32 arithmetic, then one rounding; pairs round what they multiply too."""
+    assert actual.dtype == dtype
+    rounding = 2.0**-8 if dtype == torch.bfloat16 else 0.0
+    limit = (2.0**-6 if pairs else 1e-5) * max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(actual.double(), expected, rtol=rounding, atol=limit)
+
+
+@every_kernel
+@every_dtype
+@settings(max_examples=40, deadline=None)
+@given(
+    **SHAPES,
+    activation=st.sampled_from(ACTIVATIONS),
+    residual=st.booleans(),
+    norm=st.booleans(),
+)
+def test_a_map_is_the_definition(
+    isa, pairs, dtype, rows, inputs, outputs, gap, threads, seed, activation, residual, norm
+):
+    if pairs and dtype == torch.float32:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    x = operand(generator, rows, inputs, gap, dtype)
+    skip = operand(generator, rows, outputs, gap, dtype)
+    weight, bias = weights(generator, outputs, inputs), torch.randn(outputs, generator=generator)
+    factors, offsets = torch.randn(2, inputs, generator=generator)
+    whole = torch.full((rows, outputs + gap), float("nan"), dtype=dtype)  # poisoned
+    packed(weight, bias, pairs).run(
+        array(x),
+        array(whole[:, :outputs]),
+        residual=array(skip) if residual else None,
+        norm=(factors.numpy(), offsets.numpy()) if norm else None,
+        epsilon=1e-3,
+        activation=activation,
+        threads=threads,
+        isa=isa,
+    )
+    assert whole[:, outputs:].isnan().all()
+    if rows == 0:
+        return
+    given_ = x.double()
+    if norm:
+        given_ = F.layer_norm(given_, (inputs,), factors.double(), offsets.double(), 1e-3)
+    expected = F.linear(given_, weight.double(), bias.double())
+    expected = activated(expected + skip.double() if residual else expected, activation)
+    check(whole[:, :outputs], expected, dtype, pairs)
+
+
+@every_kernel
+@every_dtype
+@settings(max_examples=40, deadline=None)
+@given(**SHAPES, hidden=st.sampled_from(WIDTHS))
+def test_a_feed_forward_half_is_the_definition(
+    isa, pairs, dtype, rows, inputs, outputs, gap, threads, seed, hidden
+):
+    if pairs and dtype == torch.float32:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    x = operand(generator, rows, inputs, gap, dtype)
+    skip = operand(generator, rows, outputs, gap, dtype)
+    first, second = weights(generator, hidden, inputs), weights(generator, outputs, hidden)
+    biases = torch.randn(hidden, generator=generator), torch.randn(outputs, generator=generator)
+    factors, offsets = torch.randn(2, inputs, generator=generator)
+    whole = torch.full((rows, outputs + gap), float("nan"), dtype=dtype)
+    packed(first, biases[0], pairs).run(
+        array(x),
+        array(whole[:, :outputs]),
+        second=packed(second, biases[1], pairs),
+        residual=array(skip),
+        norm=(factors.numpy(), offsets.numpy()),
+        epsilon=1e-3,
+        activation="gelu",
+        threads=threads,
+        isa=isa,
+    )
+    assert whole[:, outputs:].isnan().all()
+    if rows == 0:
+        return
+    normal = F.layer_norm(x.double(), (inputs,), factors.double(), offsets.double(), 1e-3)
+    between = F.gelu(F.linear(normal, first.double(), biases[0].double()))
+    expected = F.linear(between, second.double(), biases[1].double()) + skip.double()
+    check(whole[:, :outputs], expected, dtype, pairs)
+
+
+@every_kernel
+@every_dtype
+@settings(max_examples=25, deadline=None)
+@given(
+    rows=st.integers(1, 110),
+    channels=st.sampled_from(WIDTHS),
+    gap=st.sampled_from([0, 5]),
+    inverse=st.booleans(),
+    in_place=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_gdn_is_the_definition(isa, pairs, dtype, rows, channels, gap, inverse, in_place, seed):
+    if pairs and dtype == torch.float32:
+        return
+    generator = torch.Generator().manual_seed(seed)
+    x = operand(generator, rows, channels, gap, dtype)
+    gamma = torch.rand(channels, channels, generator=generator) / channels
+    beta = torch.rand(channels, generator=generator) + 0.5
+    norm = F.linear(x.double() ** 2, gamma.double(), beta.double()).sqrt()
+    expected = x.double() * norm if inverse else x.double() / norm
+    out = x if in_place else torch.full_like(x, float("nan"))
+    packed(gamma, beta, pairs).run_gdn(array(x), array(out), inverse=inverse, threads=2, isa=isa)
+    check(out, expected, dtype, pairs)
+
+
+@every_kernel
+def test_gelu_is_exact_to_float32_s_last_bits_everywhere(isa, pairs):
+    if pairs:
+        return
+    x = torch.cat([torch.linspace(-12, 12, 40001), torch.linspace(-0.01, 0.01, 1001)])[:, None]
+    out = torch.full_like(x, float("nan"))
+    one = packed(torch.ones(1, 1), torch.zeros(1), False)
+    one.run(array(x), array(out), activation="gelu", isa=isa)
+    error = (out.double() - F.gelu(x.double())).abs()
+    assert (error <= 2e-7 + 2.0**-23 * x.double().abs()).all()
+
+
+@every_kernel
+@every_dtype
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_numbers_that_are_none_stay_such(isa, pairs, dtype, activation):
+    if pairs and dtype == torch.float32:
+        return
+    x = torch.tensor([[math.nan], [math.inf], [-math.inf], [3e38]], dtype=dtype)
+    out = torch.zeros_like(x)
+    one = packed(torch.ones(1, 1), torch.zeros(1), pairs)
+    one.run(array(x), array(out), activation=activation, isa=isa)
+    assert out[0].isnan().all()
+    assert out[1].isposinf().all()
+    assert out[3] == x[3]
+    expected = {"none": -math.inf, "relu": 0.0, "leaky_relu": -math.inf, "gelu": 0.0}
+    assert out[2].item() == pytest.approx(expected[activation], abs=1e-20)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x": np.zeros((4, 3), np.float32)}, "x must be"),
+        ({"x": np.zeros((4, 2), np.float64)}, "rows must be float32"),
+        ({"x": np.zeros(8, np.float32)}, "x must be"),
+        ({"x": np.zeros((2, 4), np.float32).T}, "side by side"),
+        ({"out": np.zeros((4, 4), np.float32)}, "x must be"),
+        ({"out": np.zeros((3, 5), np.float32)}, "x must be"),
+        ({"out": np.zeros((4, 5), np.uint16)}, "one type"),
+        ({"residual": np.zeros((4, 4), np.float32)}, "residual"),
+        ({"norm": (np.zeros(3, np.float32), np.zeros(2, np.float32))}, "norm's weight"),
+        (
+            {"second": _C.Linear(np.ones((5, 4), np.float32), np.ones(5, np.float32), False)},
+            "second",
+        ),
+        ({"activation": "swish"}, "activation must be"),
+        ({"isa": "none"}, "instruction set"),
+    ],
+)
+def test_operands_that_do_not_fit_are_refused(changes, message):
+    arguments = {"x": np.zeros((4, 2), np.float32), "out": np.zeros((4, 5), np.float32)}
+    arguments |= changes
+    x, out = arguments.pop("x"), arguments.pop("out")
+    linear = _C.Linear(np.ones((5, 2), np.float32), np.ones(5, np.float32), False)
+    with pytest.raises(ValueError, match=message):
+        linear.run(x, out, **arguments)
+
+
+def test_weights_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="weights must be"):
+        _C.Linear(np.ones((0, 2), np.float32), np.ones(0, np.float32), False)
+    with pytest.raises(ValueError, match="bias must be"):
+        _C.Linear(np.ones((3, 2), np.float32), np.ones(2, np.float32), False)
+    oblong = _C.Linear(np.ones((3, 2), np.float32), np.ones(3, np.float32), False)
+    rows = np.ones((1, 2), np.float32)
+    with pytest.raises(ValueError, match="square"):
+        oblong.run_gdn(rows, rows, inverse=False)
+
+
+@pytest.mark.parametrize("here", [True, False], ids=["own kernels", "oneDNN"])
+@every_dtype
+@torch.no_grad()
+def test_the_operators_are_alike_whoever_multiplies(here, dtype, monkeypatch):
+    """As on processors whose tiles of bfloat16, or lack of vectors, leave it to oneDNN."""
+    monkeypatch.setattr(row_products, "usable", lambda _: here)
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(2, 48, 9, 11, generator=generator).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    weight, bias = weights(generator, 32, 48), torch.randn(32, generator=generator)
+    wide = x.permute(0, 2, 3, 1)
+    norm = (torch.rand(48, generator=generator), torch.rand(48, generator=generator), 1e-5)
+    hidden, narrow = weights(generator, 96, 48), weights(generator, 48, 96)
+    some, few = torch.randn(96, generator=generator), torch.randn(48, generator=generator)
+    gamma, beta = torch.rand(48, 48, generator=generator), torch.rand(48, generator=generator) + 1
+    found = [
+        ops.linear(wide, weight, bias, activation="gelu", norm=norm),
+        ops.conv2d(x, weight[:, :, None, None], bias, activation="relu"),
+        ops.feed_forward(wide, *norm[:2], hidden, some, narrow, few),
+        ops.gdn(x, gamma, beta),
+        ops.gdn(
+            x.clone(memory_format=torch.channels_last), gamma, beta, inverse=True, overwrite=True
+        ),
+    ]
+    with ops.backend("reference"):
+        precise, tall = wide.double(), x.double()
+        expected = [
+            ops.linear(precise, weight, bias, activation="gelu", norm=norm),
+            ops.conv2d(tall, weight[:, :, None, None], bias, activation="relu"),
+            ops.feed_forward(precise, *norm[:2], hidden, some, narrow, few),
+            ops.gdn(tall, gamma, beta),
+            ops.gdn(tall, gamma, beta, inverse=True),
+        ]
+    for actual, wanted in zip(found, expected, strict=True):
+        check(actual, wanted, dtype, pairs=dtype == torch.bfloat16)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, 7, 8, 32, 1000, 3 << 20]), min_size=1, max_size=3),
+    seed=st.integers(0, 2**31),
+)
+def test_a_digest_sees_every_byte_on_any_number_of_threads(sizes, seed):
+    generator = np.random.default_rng(seed)
+    pieces = [generator.integers(0, 256, size, np.uint8) for size in sizes]
+
+    def digest(threads):
+        return _C.digest([(piece.ctypes.data, piece.nbytes) for piece in pieces], threads)
+
+    before = digest(1)
+    assert digest(2) == digest(3) == before
+    filled = [piece for piece in pieces if piece.size]
+    if filled:
+        piece = filled[generator.integers(len(filled))]
+        piece[generator.integers(piece.size)] ^= 1 << generator.integers(8)
+        assert digest(2) == digest(1) != before
