@@ -37,10 +37,11 @@ objects() {
 }
 rm -rf "$build/memory" "$build/threads"
 
-maps=(csrc/attention/{window_attention,scalar,avx2,avx512}.cpp
+# Those that take longest first.
+maps=(csrc/winograd/{avx512,scalar,avx2,winograd}.cpp
+  csrc/attention/{window_attention,scalar,avx2,avx512}.cpp
   csrc/channels/{channels,scalar,avx2,avx512}.cpp
-  csrc/linear/{linear,scalar,avx2,avx512,avx512_pairs}.cpp
-  csrc/winograd/{winograd,scalar,avx2,avx512}.cpp)
+  csrc/linear/{linear,scalar,avx2,avx512,avx512_pairs}.cpp)
 integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
 program=(
   csrc/integer/{program,transformer,conv,winograd,layer,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
@@ -49,7 +50,7 @@ program=(
 check() {
   local test=$1 name=$2 sanitizer=$3
   shift 3
-  objects "$name" "$sanitizer" "tests/csrc/test_$test.cpp" "$@"
+  objects "$name" "$sanitizer" "$@" "tests/csrc/test_$test.cpp"
   compile "$sanitizer" -pthread "${made[@]}" -o "$build/test_${test}_$name"
   "$build/test_${test}_$name"
 }
