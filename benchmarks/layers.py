@@ -1,8 +1,8 @@
 """What single rewrites of the CPU's path are worth, beside what PyTorch does without them.
 
 `python -m benchmarks.layers` prints Markdown tables: medians in milliseconds on all of torch's
-threads. `python -m benchmarks.layers profile STF bfloat16 analysis` prints instead which of torch's
-operators a transform spends its time in, at 768x512.
+threads. `python -m benchmarks.layers profile STF bfloat16 analysis` prints instead in which calls a
+transform spends its time, at 768x512; `slices`, `encode` and `decode` are parts, too.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch.profiler import ProfilerActivity, profile
 
 import lic_fast
-from benchmarks.models.nets import Input, build
+from benchmarks.profiles import profile_transform
 from lic_fast import ops
-from lic_fast.ops import tokens, winograd
+from lic_fast.ops import row_products, winograd
 from lic_fast.ops.feed_forward import reference
 
 TOKENS = ((98304, 48), (24576, 96), (6144, 192), (1536, 384))
@@ -70,15 +69,22 @@ def memory() -> None:
 
 def linear_maps() -> None:
     """A map to four times the channels and a GELU."""
-    heads = ("tokens, channels", "F.linear, F.gelu", "ops.linear", "Gflop/s", "Gflop/s")
-    table("Linear map and GELU, to four times the channels", heads)
-    for count, channels in TOKENS:
-        x, weight = torch.randn(count, channels), torch.randn(4 * channels, channels)
-        bias = torch.randn(4 * channels)
-        plain = milliseconds(lambda x=x, w=weight, b=bias: F.gelu(F.linear(x, w, b)))
-        fast = milliseconds(lambda x=x, w=weight, b=bias: ops.linear(x, w, b, activation="gelu"))
-        work = 2 * count * weight.numel() / 1e6
-        row(f"{count}, {channels}", plain, fast, work / plain, work / fast)
+    heads = ("tokens, channels", "F.linear, F.gelu", "oneDNN, packed", "ops.linear", "Gflop/s")
+    for dtype in (torch.float32, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        table(f"Linear map and GELU, to four times the channels, {name}", heads)
+        for count, channels in TOKENS:
+            x, weight = torch.randn(count, channels).to(dtype), torch.randn(4 * channels, channels)
+            w, bias = weight.to(dtype), torch.randn(4 * channels)
+            b = bias.to(dtype)
+            plain = milliseconds(lambda x=x, w=w, b=b: F.gelu(F.linear(x, w, b)))
+            call = lambda x=x, w=weight, b=bias: ops.linear(x, w, b, activation="gelu")  # noqa: E731
+            with row_products.onednn_products():
+                packed = milliseconds(call)
+            fast = milliseconds(call)
+            row(
+                f"{count}, {channels}", plain, packed, fast, 2 * count * weight.numel() / 1e6 / fast
+            )
 
 
 def convolutions() -> None:
@@ -126,20 +132,22 @@ def filtering() -> None:
 
 def feed_forward() -> None:
     """The second half of a transformer block."""
-    heads = ("tokens, channels", "definition", "in one piece", "in chunks")
-    table("Feed-forward half", heads)
-    for count, channels in TOKENS:
-        x = torch.randn(count, channels)
-        shapes = ((channels,), (channels,), (4 * channels, channels), (4 * channels,))
-        shapes += ((channels, 4 * channels), (channels,))
-        parameters = [torch.randn(shape) / shape[-1] ** 0.5 for shape in shapes]
-        fast = lambda x=x, p=parameters: ops.feed_forward(x, *p)  # noqa: E731
-        plain = milliseconds(lambda x=x, p=parameters: reference(x, *p, 1e-5))
-        chunked, size = milliseconds(fast), tokens._ELEMENTS
-        tokens._ELEMENTS = 1 << 40
-        whole = milliseconds(fast)
-        tokens._ELEMENTS = size
-        row(f"{count}, {channels}", plain, whole, chunked)
+    heads = ("tokens, channels", "definition", "oneDNN, in chunks", "ops.feed_forward", "Gflop/s")
+    for dtype in (torch.float32, torch.bfloat16):
+        table(f"Feed-forward half, {str(dtype).removeprefix('torch.')}", heads)
+        for count, channels in TOKENS:
+            x = torch.randn(count, channels).to(dtype)
+            shapes = ((channels,), (channels,), (4 * channels, channels), (4 * channels,))
+            shapes += ((channels, 4 * channels), (channels,))
+            parameters = [torch.randn(shape) / shape[-1] ** 0.5 for shape in shapes]
+            typed = [p.to(dtype) for p in parameters]
+            plain = milliseconds(lambda x=x, p=typed: reference(x, *p, 1e-5))
+            fast = lambda x=x, p=parameters: ops.feed_forward(x, *p)  # noqa: E731
+            with row_products.onednn_products():
+                chunked = milliseconds(fast)
+            whole = milliseconds(fast)
+            work = 4 * count * parameters[2].numel() / 1e6
+            row(f"{count}, {channels}", plain, chunked, whole, work / whole)
 
 
 def between_products() -> None:
@@ -184,28 +192,6 @@ def few_channels() -> None:
         plain = milliseconds(lambda x=x, w=w, b=b: F.conv_transpose2d(x, w, b, **form))
         fast = milliseconds(lambda x=x: ops.conv_transpose2d(x, weight, bias, **form))
         row(str(dtype).removeprefix("torch."), plain, fast)
-
-
-def profile_transform(name: str, precision: str, part: str) -> None:
-    """Milliseconds of the operators that take most of a transform."""
-    model = build(name)
-    model.precision = precision  # type: ignore[assignment]
-    x = Input(768, 512).padded(model.multiple).picture()
-    x = x if part == "analysis" else model._transformed(model.analysis, x)
-    transform = getattr(model, part)
-    for _ in range(4):
-        model._transformed(transform, x)
-    with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        for _ in range(3):
-            model._transformed(transform, x)
-    found = sorted(profiler.key_averages(), key=lambda e: -e.self_cpu_time_total)
-    table(f"{name}, {precision}, {part}", ("operator", "milliseconds", "calls"))
-    # What is not one of torch's operators, as the calls of csrc/channels, is in the first alone.
-    clock = milliseconds(lambda: model._transformed(transform, x), rounds=5)
-    row("by the clock, unprofiled", clock, 1)
-    row("all", sum(e.self_cpu_time_total for e in found) / 3e3, sum(e.count for e in found) / 3)
-    for event in found[:8]:
-        row(event.key, event.self_cpu_time_total / 3e3, event.count / 3)
 
 
 @torch.no_grad()

@@ -12,6 +12,9 @@ the rate, and else as float32. Tiles of AMX are left to oneDNN.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 
 import torch
@@ -23,15 +26,28 @@ from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array, rows_of
 from lic_fast.ops.winograd import wide_vectors
 
-__all__ = ["Linear", "Norm", "packed", "usable"]
+__all__ = ["Linear", "Norm", "onednn_products", "packed", "usable"]
 
 Norm = tuple[Tensor, Tensor, float]
 """A layer norm's weight and bias, (C,), and epsilon."""
 
 
+_onednn: ContextVar[bool] = ContextVar("lic_fast_onednn_products", default=False)
+
+
+@contextmanager
+def onednn_products() -> Iterator[None]:
+    """Within the block :func:`usable` holds for nothing."""
+    token = _onednn.set(True)
+    try:
+        yield
+    finally:
+        _onednn.reset(token)
+
+
 def usable(dtype: torch.dtype) -> bool:
     """Whether maps of this type are computed here, and not by oneDNN."""
-    if dtype == torch.bfloat16 and _has_tiles():
+    if _onednn.get() or (dtype == torch.bfloat16 and _has_tiles()):
         return False
     return dtype in (torch.float32, torch.bfloat16) and wide_vectors()
 
