@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from lic_fast import _C
 from lic_fast.ops.onednn import Activation
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array, rows_of
-from lic_fast.ops.winograd import wide_vectors
+from lic_fast.ops.winograd import has_tiles, wide_vectors
 
 __all__ = ["Linear", "Norm", "onednn_products", "packed", "usable"]
 
@@ -47,14 +46,9 @@ def onednn_products() -> Iterator[None]:
 
 def usable(dtype: torch.dtype) -> bool:
     """Whether maps of this type are computed here, and not by oneDNN."""
-    if _onednn.get() or (dtype == torch.bfloat16 and _has_tiles()):
+    if _onednn.get() or (dtype == torch.bfloat16 and has_tiles()):
         return False
     return dtype in (torch.float32, torch.bfloat16) and wide_vectors()
-
-
-@lru_cache
-def _has_tiles() -> bool:
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 class Linear:

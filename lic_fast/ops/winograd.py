@@ -8,7 +8,8 @@ its transpose a 3x3 one to four pixels (:mod:`lic_fast.ops.subpixel`).
 
 ``csrc/winograd`` computes it, in float32 whatever the type of the maps: faster than oneDNN's
 direct convolutions even in bfloat16, which cannot be filtered so, its eight bits being too few for
-the sums in between. Results are about as exact as those of a direct convolution in float32.
+the sums in between. Only where AMX multiplies it in tiles is it left to them. Results are about as
+exact as those of a direct convolution in float32.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -32,6 +34,7 @@ __all__ = [
     "convolve",
     "direct_convolutions",
     "fits",
+    "has_tiles",
     "shuffles",
     "wide_vectors",
 ]
@@ -81,6 +84,12 @@ def wide_vectors() -> bool:
     return "avx2" in _C.instruction_sets() and os.environ.get("LIC_FAST_ISA") != "scalar"
 
 
+@lru_cache
+def has_tiles() -> bool:
+    """Whether oneDNN multiplies bfloat16 by AMX, at many times the rate of vectors of floats."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
 def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1) -> bool:
     """Whether this convolution can be computed so, and faster than by oneDNN.
 
@@ -105,6 +114,7 @@ def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1
     return (
         phased
         and x.dtype in (torch.float32, torch.bfloat16)
+        and not (x.dtype == torch.bfloat16 and has_tiles())
         and not _direct.get()
         and inputs % _PANEL == 0
         and (inputs * (outputs // groups) >= _LEAST or (kernel == 3 and inputs >= _WIDE))
