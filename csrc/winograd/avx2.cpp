@@ -22,7 +22,8 @@ namespace {
 
 }  // namespace
 
-const Kernels kAvx2Kernels = {&read_tiles, &filter_panels, &write_tiles};
+const Kernels kAvx2Kernels = {kTogether, &read_tiles, &filter_panels, &multiply_panels,
+                              &write_tiles};
 
 }  // namespace lic_fast::winograd
 

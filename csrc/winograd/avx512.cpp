@@ -29,7 +29,8 @@ namespace {
 
 }  // namespace
 
-const Kernels kAvx512Kernels = {&read_tiles, &filter_panels, &write_tiles};
+const Kernels kAvx512Kernels = {kTogether, &read_tiles, &filter_panels, &multiply_panels,
+                                &write_tiles};
 
 }  // namespace lic_fast::winograd
 

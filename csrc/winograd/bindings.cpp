@@ -45,7 +45,8 @@ Map<Data> map_of(Data* data, const py::array& x, const py::array& like) {
   return map;
 }
 
-std::shared_ptr<Weights> make(const Floats& weights, bool transformed, unsigned threads) {
+std::shared_ptr<Weights> make(const Floats& weights, bool transformed, unsigned threads,
+                              bool words) {
   check(weights.ndim() == 4 && weights.shape(2) == weights.shape(3) &&
             (weights.shape(2) == 3 || weights.shape(2) == 5),
         "weights must be (outputs, inputs, 3, 3) or (outputs, inputs, 5, 5)");
@@ -53,7 +54,8 @@ std::shared_ptr<Weights> make(const Floats& weights, bool transformed, unsigned 
         "inputs must be a multiple of 16");
   const py::gil_scoped_release release;
   return std::make_shared<Weights>(weights.data(), size(weights, 0), size(weights, 1),
-                                   size(weights, 2), transformed, threads);
+                                   size(weights, 2), transformed,
+                                   words ? Products::kWords : Products::kFloats, threads);
 }
 
 void run(const Weights& weights, const py::array& x, const Floats& bias, py::array out,
@@ -63,6 +65,7 @@ void run(const Weights& weights, const py::array& x, const Floats& bias, py::arr
   const bool bfloat16 = x.dtype().is(py::dtype::of<std::uint16_t>());
   check(bfloat16 || x.dtype().is(py::dtype::of<float>()),
         "maps must be float32, or bfloat16 as uint16");
+  check(bfloat16 || weights.products == Products::kFloats, "words are for maps of bfloat16");
   check(phases >= 1 && phases <= 16 && shuffle >= 1 && shuffle <= 16,
         "phases and shuffle must be in 1..16");
   Problem p{weights, bias.data(), bfloat16, 0, 0, 0, phases, shuffle, {}, {}, {}, {}};
@@ -95,10 +98,14 @@ void run(const Weights& weights, const py::array& x, const Floats& bias, py::arr
 }  // namespace
 
 void bind(py::module_& module) {
+  module.def(
+      "multiplies_words", [] { return cpu::default_isa() == cpu::Isa::kAvx512Vnni; },
+      "Whether Winograd can have products of words of 16 bits.");
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "Winograd",
       "Weights of a convolution by minimal filtering, transformed; see lic_fast.ops.winograd.")
-      .def(py::init(&make), py::arg("weights"), py::arg("transformed"), py::arg("threads"))
+      .def(py::init(&make), py::arg("weights"), py::arg("transformed"), py::arg("threads"),
+           py::arg("words") = false)
       .def("run", &run, py::arg("x").noconvert(), py::arg("bias").noconvert(),
            py::arg("out").noconvert(), py::kw_only(), py::arg("residual").noconvert() = py::none(),
            py::arg("activation") = "none", py::arg("phases") = 1, py::arg("shuffle") = 1,

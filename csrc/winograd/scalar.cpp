@@ -19,6 +19,7 @@ namespace {
 
 }  // namespace
 
-const Kernels kScalarKernels = {&read_tiles, &filter_panels, &write_tiles};
+const Kernels kScalarKernels = {kTogether, &read_tiles, &filter_panels, &multiply_panels,
+                                &write_tiles};
 
 }  // namespace lic_fast::winograd

@@ -214,32 +214,34 @@ LIC_FAST_TARGET void filter_panels(const Weights& w, const Panels& panels, float
   }
 }
 
-template <class T>
-LIC_FAST_TARGET void write_panels(const Problem& p, const Block& block, const Panels& panels,
-                                  const float* weights, float* products) {
+LIC_FAST_TARGET void multiply_panels(const Problem& p, const Block& block, const Panels& panels,
+                                     const float* weights, float* products) {
   const Weights& w = p.weights;
   const std::size_t channels = w.in_channels, inputs = place_size(block.count, channels);
-  for (std::size_t panel = 0; panel < panels.count; panel += kTogether) {
-    const std::size_t count = std::min(kTogether, panels.count - panel), across = count * kPanel;
-    const std::size_t distance = place_size(block.count, across);
-    for (std::size_t place = 0; place < kPlaces; ++place) {
-      const float* const own = weights + panel * w.panel_size() + place * channels * kPanel;
-      for (std::size_t t = 0; t < block.count; t += kRows) {
-        const std::size_t tiles = std::min(kRows, block.count - t);
-        multiplication<Floats>(tiles, count)(block.inputs + place * inputs + t * channels, channels,
-                                             own, w.panel_size(), channels, nullptr,
-                                             products + place * distance + t * across);
-      }
+  const std::size_t across = panels.count * kPanel, distance = place_size(block.count, across);
+  for (std::size_t place = 0; place < kPlaces; ++place) {
+    const float* const own = weights + place * channels * kPanel;
+    for (std::size_t t = 0; t < block.count; t += kRows) {
+      const std::size_t tiles = std::min(kRows, block.count - t);
+      multiplication<Floats>(tiles, panels.count)(
+          block.inputs + place * inputs + t * channels, channels, own, w.panel_size(), channels,
+          nullptr, products + place * distance + t * across);
     }
-    for (std::size_t t = 0; t < block.count; ++t) {
-      const Tile tile = Tile::of(p, block.first + t);
-      for (std::size_t i = 0; i < count; ++i) {
-        const float* const from = products + t * across + i * kPanel;
-        if (w.step() == 4) {
-          Tiles<T>::template write<4>(p, tile, panels.first + panel + i, from, distance);
-        } else {
-          Tiles<T>::template write<2>(p, tile, panels.first + panel + i, from, distance);
-        }
+  }
+}
+
+template <class T>
+LIC_FAST_TARGET void write_panels(const Problem& p, const Block& block, const Panels& panels,
+                                  const float* products) {
+  const std::size_t across = panels.count * kPanel, distance = place_size(block.count, across);
+  for (std::size_t t = 0; t < block.count; ++t) {
+    const Tile tile = Tile::of(p, block.first + t);
+    for (std::size_t i = 0; i < panels.count; ++i) {
+      const float* const from = products + t * across + i * kPanel;
+      if (p.weights.step() == 4) {
+        Tiles<T>::template write<4>(p, tile, panels.first + i, from, distance);
+      } else {
+        Tiles<T>::template write<2>(p, tile, panels.first + i, from, distance);
       }
     }
   }
@@ -261,10 +263,10 @@ LIC_FAST_TARGET void read_tiles(const Problem& p, const Block& block, std::size_
 }
 
 LIC_FAST_TARGET void write_tiles(const Problem& p, const Block& block, const Panels& panels,
-                                 const float* weights, float* products) {
+                                 const float* products) {
   if (p.bfloat16) {
-    write_panels<std::uint16_t>(p, block, panels, weights, products);
+    write_panels<std::uint16_t>(p, block, panels, products);
   } else {
-    write_panels<float>(p, block, panels, weights, products);
+    write_panels<float>(p, block, panels, products);
   }
 }

@@ -1,6 +1,9 @@
 #include "winograd/winograd.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <stdexcept>
 
 #include "cpu/lines.hpp"
 #include "cpu/thread_pool.hpp"
@@ -17,6 +20,8 @@ constexpr std::size_t kInputs = std::size_t{1} << 18;
 constexpr std::size_t kSharing = 192;
 // Tiles whose input one task transforms.
 constexpr std::size_t kRead = 8;
+// The largest word of a weight: 12 bits, which leave as many to inputs of some hundred channels.
+constexpr float kLargestWeight = 4095;
 
 const Kernels& kernels(cpu::Isa isa) {
   switch (isa) {
@@ -32,6 +37,37 @@ const Kernels& kernels(cpu::Isa isa) {
   }
 }
 
+/// function(panels) of as many at once as the kernels take.
+template <class Function>
+void for_panels(const Panels& all, const Kernels& work, const Function& function) {
+  for (std::size_t i = 0; i < all.count; i += work.together) {
+    function(Panels{all.first + i, std::min(work.together, all.count - i)});
+  }
+}
+
+#ifdef LIC_FAST_X86
+/// The same as compute_tiles by words.
+void compute_words(const Problem& problem, const Block& run, const Kernels& work,
+                   cpu::Lines<float>& memory) {
+  const Weights& w = problem.weights;
+  const std::size_t words = kPlaces * word_place_size(run.count, w.in_channels) / 2;
+  const std::size_t scales = (kPlaces * run.count + kPanel - 1) / kPanel * kPanel;
+  const std::size_t one = kPlaces * place_size(1, w.in_channels);
+  const std::size_t products = kPlaces * place_size(run.count, work.together * kPanel);
+  float* const own = cpu::scratch(memory, words + scales + one + products);
+  const WordBlock block{run.first, run.count, reinterpret_cast<std::int16_t*>(own), own + words};
+  float* const numbers = own + words + scales;
+  for (std::size_t t = 0; t < run.count; ++t) {
+    work.read(problem, {run.first + t, 1, numbers}, 0, 1);
+    read_words(w, block, t, numbers);
+  }
+  for_panels({0, w.panels()}, work, [&](const Panels& panels) {
+    multiply_words(w, block, panels, numbers + one);
+    work.finish(problem, run, panels, numbers + one);
+  });
+}
+#endif
+
 /// Each thread computes whole outputs of its tiles.
 void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& work,
                    unsigned threads) {
@@ -45,15 +81,22 @@ void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& wor
   const std::size_t count = (tiles + tasks - 1) / tasks;
   cpu::ThreadPool::instance().run((tiles + count - 1) / count, threads, [&](std::size_t task) {
     static thread_local cpu::Lines<float> memory;
+    const std::size_t first = task * count, here = std::min(count, tiles - first);
+#ifdef LIC_FAST_X86
+    if (w.products == Products::kWords) {
+      compute_words(problem, {first, here, nullptr}, work, memory);
+      return;
+    }
+#endif
     const std::size_t inputs = kPlaces * place_size(count, w.in_channels);
     float* const own =
-        cpu::scratch(memory, inputs + kPlaces * place_size(count, kMostPanels * kPanel));
-    const Block block{task * count, std::min(count, tiles - task * count), own};
+        cpu::scratch(memory, inputs + kPlaces * place_size(count, work.together * kPanel));
+    const Block block{first, here, own};
     work.read(problem, block, 0, block.count);
-    for (std::size_t first = 0; first < w.panels(); first += kMostPanels) {
-      const Panels panels{first, std::min(kMostPanels, w.panels() - first)};
-      work.write(problem, block, panels, w.panel(first), own + inputs);
-    }
+    for_panels({0, w.panels()}, work, [&](const Panels& panels) {
+      work.multiply(problem, block, panels, w.panel(panels.first), own + inputs);
+      work.finish(problem, block, panels, own + inputs);
+    });
   });
 }
 
@@ -80,9 +123,13 @@ void compute_panels(const Problem& problem, std::size_t tiles, const Kernels& wo
       const Panels panels{begin, (group + 1) * w.panels() / groups - begin};
       const std::size_t weights = kMostPanels * w.panel_size();
       float* const own =
-          cpu::scratch(memory, weights + kPlaces * place_size(count, kMostPanels * kPanel));
+          cpu::scratch(memory, weights + kPlaces * place_size(count, work.together * kPanel));
       work.filter(w, panels, own);
-      work.write(problem, block, panels, own, own + weights);
+      for_panels(panels, work, [&](const Panels& some) {
+        const float* const filtered = own + (some.first - begin) * w.panel_size();
+        work.multiply(problem, block, some, filtered, own + weights);
+        work.finish(problem, block, some, own + weights);
+      });
     });
   }
 }
@@ -101,8 +148,15 @@ double filter(std::size_t place, std::size_t tap, std::size_t kernel) {
 }
 
 Weights::Weights(const float* weights, std::size_t out, std::size_t in, std::size_t kernel_,
-                 bool transformed_, unsigned threads)
-    : out_channels(out), in_channels(in), kernel(kernel_), transformed(transformed_) {
+                 bool transformed_, Products products_, unsigned threads)
+    : out_channels(out),
+      in_channels(in),
+      kernel(kernel_),
+      transformed(transformed_),
+      products(products_) {
+  if (products == Products::kWords && !transformed) {
+    throw std::invalid_argument("words are of transformed weights");
+  }
   const std::size_t area = kernel * kernel, places = transformed ? kPlaces : area;
   packed_.assign(panels() * places * in_channels * kPanel, 0.0f);
   double factors[kSide][kSide];
@@ -134,6 +188,38 @@ Weights::Weights(const float* weights, std::size_t out, std::size_t in, std::siz
       }
     }
   });
+  if (products == Products::kWords) make_words(threads);
+}
+
+void Weights::make_words(unsigned threads) {
+  words_.assign(panels() * panel_size(), 0);
+  scales_.assign(panels() * kPlaces * kPanel, 0.0f);
+  cpu::ThreadPool::instance().run(kPlaces, threads, [&](std::size_t place) {
+    std::int64_t most = 1;  // the largest sum of an output's words' magnitudes
+    for (std::size_t o = 0; o < out_channels; ++o) {
+      const std::size_t first = (o / kPanel * kPlaces + place) * in_channels * kPanel;
+      const auto weight = [&](std::size_t i) { return packed_[first + i * kPanel + o % kPanel]; };
+      float top = 0, zero = 0;
+      for (std::size_t i = 0; i < in_channels; ++i) {
+        top = std::max(top, std::fabs(weight(i)));
+        zero += weight(i) * 0;  // no number for such and for infinity
+      }
+      float& scale = scales_[(o / kPanel * kPlaces + place) * kPanel + o % kPanel];
+      scale = top / kLargestWeight + zero;
+      if (!(scale > 0)) continue;
+      std::int64_t sum = 0;
+      for (std::size_t i = 0; i < in_channels; ++i) {
+        if (i % kSummed == 0) sum = 0;
+        const long word = std::lrint(weight(i) / scale);
+        words_[first + (i / 2 * kPanel + o % kPanel) * 2 + i % 2] = static_cast<std::int16_t>(word);
+        sum += std::abs(word);
+        most = std::max(most, sum);
+      }
+    }
+    constexpr std::int64_t kLimit = 0x7FFFFFFF, kLargest = 0x7FFF;
+    limits_[place] = static_cast<float>(std::min(kLargest, kLimit / most));
+  });
+  packed_ = {};
 }
 
 void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
@@ -142,6 +228,9 @@ void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
   const std::size_t tiles =
       problem.batch * ((problem.height + step - 1) / step) * ((problem.width + step - 1) / step);
   if (tiles == 0) return;
+  if (w.products == Products::kWords && isa != cpu::Isa::kAvx512Vnni) {
+    throw std::invalid_argument("words are multiplied by avx512vnni");
+  }
   if (w.transformed) {
     compute_tiles(problem, tiles, kernels(isa), threads);
   } else {

@@ -30,18 +30,29 @@ inline constexpr float kA = 5.0f / 8, kB = 3.0f / 2;
 using cpu::Activation;
 using cpu::kPanel;
 
+/// How a place's products are computed.
+enum class Products {
+  kFloats,  // of float32
+  kWords,   // of 16 bits, two at once, with sums of 32: twice the rate, and less exact than float32
+};
+
 /// Weights in the order in which the kernels read them, zero in the padding: transformed, as
 /// (panels, kPlaces, in_channels, kPanel), or as they are, (panels, in_channels, kernel, kernel,
 /// kPanel), to be transformed whenever they are used. That takes as many operations as a few tiles,
 /// and a quarter of the memory: it is for large weights of small maps.
+///
+/// Words are weights over a scale of their own for each place and output, (panels, kPlaces, pairs
+/// of inputs, kPanel, 2). Inputs, too, become words over a scale for each place and tile, within
+/// limits for which no sum of kSummed products overflows, whatever they are.
 class Weights {
  public:
   /// `weights` is (out_channels, in_channels, kernel, kernel), kernel 3 or 5.
   Weights(const float* weights, std::size_t out_channels, std::size_t in_channels,
-          std::size_t kernel, bool transformed, unsigned threads);
+          std::size_t kernel, bool transformed, Products products, unsigned threads);
 
   std::size_t out_channels, in_channels, kernel;
   bool transformed;
+  Products products;  // kWords only of transformed weights
   std::size_t panels() const { return (out_channels + kPanel - 1) / kPanel; }
   /// Of a panel that is transformed.
   std::size_t panel_size() const { return kPlaces * in_channels * kPanel; }
@@ -49,11 +60,22 @@ class Weights {
     const std::size_t taps = transformed ? kPlaces : kernel * kernel;
     return packed_.data() + index * taps * in_channels * kPanel;
   }
+  const std::int16_t* words(std::size_t index) const {
+    return words_.data() + index * panel_size();
+  }
+  /// Of a panel's words, (kPlaces, kPanel).
+  const float* scales(std::size_t index) const { return scales_.data() + index * kPlaces * kPanel; }
+  /// Of each place: the largest word of an input.
+  const float* limits() const { return limits_; }
   /// Side of a tile of the output.
   std::size_t step() const { return kSide + 1 - kernel; }
 
  private:
-  cpu::Lines<float> packed_;
+  void make_words(unsigned threads);
+
+  cpu::Lines<float> packed_, scales_;
+  cpu::Lines<std::int16_t> words_;
+  float limits_[kPlaces] = {};
 };
 
 /// The row of G, the transform of weights, that belongs to a place.
@@ -107,15 +129,44 @@ struct Panels {
 };
 
 struct Kernels {
+  /// Panels whose products are best computed together, at most kMostPanels.
+  std::size_t together;
   /// Transforms the input of tiles first to last - 1 of the block.
   void (*read)(const Problem& problem, const Block& block, std::size_t first, std::size_t last);
   /// Transforms weights: (panels.count, kPlaces, in_channels, kPanel).
   void (*filter)(const Weights& weights, const Panels& panels, float* out);
-  /// Computes the block's output in these panels, of transformed weights. `products` has room for
-  /// (kPlaces, block.count, panels.count * kPanel), places by place_size apart.
-  void (*write)(const Problem& problem, const Block& block, const Panels& panels,
-                const float* weights, float* products);
+  /// Multiplies the block's inputs by transformed weights of these panels, to `products`: (kPlaces,
+  /// block.count, panels.count * kPanel), places by place_size apart.
+  void (*multiply)(const Problem& problem, const Block& block, const Panels& panels,
+                   const float* weights, float* products);
+  /// Computes the block's output in these panels of its products.
+  void (*finish)(const Problem& problem, const Block& block, const Panels& panels,
+                 const float* products);
 };
+
+/// A run of tiles and their transformed input as words, (kPlaces, count, in_channels), places by
+/// word_place_size apart, over scales, (kPlaces, count).
+struct WordBlock {
+  std::size_t first, count;
+  std::int16_t* inputs;
+  float* scales;
+};
+/// Inputs whose products are summed as integers: more would leave too few bits to each.
+inline constexpr std::size_t kSummed = 384;
+/// Words from one place to the next.
+inline constexpr std::size_t word_place_size(std::size_t tiles, std::size_t channels) {
+  return tiles * channels + 2 * kPanel;
+}
+
+#ifdef LIC_FAST_X86
+/// The transformed input of a tile of the block, (kPlaces, in_channels) of floats by place_size
+/// apart, as words.
+void read_words(const Weights& weights, const WordBlock& block, std::size_t tile,
+                const float* numbers);
+/// As Kernels::multiply.
+void multiply_words(const Weights& weights, const WordBlock& block, const Panels& panels,
+                    float* products);
+#endif
 
 extern const Kernels kScalarKernels;
 #ifdef LIC_FAST_X86

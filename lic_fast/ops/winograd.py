@@ -137,6 +137,7 @@ class Convolution:
         stride: (1, 1) or (2, 2).
         groups: Groups that N and M divide into.
         compact: See :func:`compact_weights`.
+        words: Whether products are of 16 bits, for maps of bfloat16; not of compact weights.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Convolution:
         groups: int = 1,
         *,
         compact: bool,
+        words: bool = False,
     ) -> None:
         self._phases = stride[0]
         self._outputs = len(weight)
@@ -155,7 +157,7 @@ class Convolution:
         offsets = torch.zeros(len(weight)) if bias is None else bias.detach().float().clone()
         threads = torch.get_num_threads()
         self._groups = [
-            (_C.Winograd(weight.numpy(), not compact, threads), own.numpy())
+            (_C.Winograd(weight.numpy(), not compact, threads, words), own.numpy())
             for weight, own in zip(weight.chunk(groups), offsets.chunk(groups), strict=True)
         ]
 
@@ -222,10 +224,11 @@ def convolve(
         (B, M / r^2, r * H', r * W'), of the type of x, with channels last.
     """
     compact = _compact.get()
+    words = x.dtype == torch.bfloat16 and not compact and _C.multiplies_words()
     convolution = prepared(
-        ("winograd", stride, groups, compact),
+        ("winograd", stride, groups, compact, words),
         present(weight, bias),
-        lambda: Convolution(weight, bias, stride, groups, compact=compact),
+        lambda: Convolution(weight, bias, stride, groups, compact=compact, words=words),
     )
     return convolution(x, activation, residual, shuffle)
 

@@ -38,7 +38,7 @@ objects() {
 rm -rf "$build/memory" "$build/threads"
 
 # Those that take longest first.
-maps=(csrc/winograd/{avx512,scalar,avx2,winograd}.cpp
+maps=(csrc/winograd/{avx512,scalar,avx2,winograd,words}.cpp
   csrc/attention/{window_attention,scalar,avx2,avx512}.cpp
   csrc/channels/{channels,scalar,avx2,avx512}.cpp
   csrc/linear/{linear,scalar,avx2,avx512,avx512_pairs}.cpp)

@@ -119,7 +119,10 @@ void check_winograd(std::mt19937& random) {
   const auto bias = numbers<float>(random, outputs);
   const std::size_t count = batch * rows * columns * outputs;
   const auto skip = numbers<T>(random, count);
-  const winograd::Weights packed(weights.data(), outputs, inputs, kernel, below(random, 2) == 1, 2);
+  const winograd::Weights packed(weights.data(), outputs, inputs, kernel, below(random, 2) == 1,
+                                 winograd::Products::kFloats, 2);
+  const winograd::Weights words(weights.data(), outputs, inputs, kernel, true,
+                                winograd::Products::kWords, 2);
   const bool skips = below(random, 2) == 1;
   const auto activation = static_cast<winograd::Activation>(below(random, 4));
   const std::size_t across = columns * shuffle, area = rows * shuffle * across;
@@ -129,8 +132,9 @@ void check_winograd(std::mt19937& random) {
     const winograd::Map<const void> input{x.data(), rows * columns * inputs,
                                           phases * columns * each, each};
     const winograd::Map<void> output{out, area * of_pixel, across * of_pixel, of_pixel};
-    winograd::compute({packed, bias.data(), sizeof(T) == 2, batch, rows, columns, phases, shuffle,
-                       input, residual, output, activation},
+    const bool by_words = sizeof(T) == 2 && isa == cpu::Isa::kAvx512Vnni;
+    winograd::compute({by_words ? words : packed, bias.data(), sizeof(T) == 2, batch, rows, columns,
+                       phases, shuffle, input, residual, output, activation},
                       isa, 2);
   });
 }

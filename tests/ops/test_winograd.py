@@ -19,10 +19,10 @@ every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 RELATIVE = 2e-5
 
 
-def check(actual, expected, dtype):
-    """Arithmetic is float32; bfloat16 only rounds its result."""
+def check(actual, expected, dtype, words=False):
+    """Arithmetic is float32, bfloat16 only rounds its result; or see test_winograd_words."""
     rounding = 2.0**-8 if dtype == torch.bfloat16 else 0.0
-    limit = RELATIVE * max(1.0, expected.abs().max().item())
+    limit = (2.0**-8 if words else RELATIVE) * max(1.0, expected.abs().max().item())
     torch.testing.assert_close(actual.double(), expected, rtol=rounding, atol=limit)
 
 
@@ -132,7 +132,8 @@ def test_convolutions_are_filtered_and_the_definition(
     else:
         actual = convolved()
     expected = F.conv2d(x.double(), weight.double(), bias.double(), **form) + residual.double()
-    check(actual, activated(expected, activation), dtype)
+    words = dtype == torch.bfloat16 and not compact and _C.multiplies_words()
+    check(actual, activated(expected, activation), dtype, words)
     with winograd.direct_convolutions():
         assert not winograd.fits(x, weight, **form)
 
@@ -146,12 +147,13 @@ def test_transposed_and_sub_pixel_convolutions(outputs, dtype):
     weight = torch.randn(64, outputs, 5, 5) / 40
     form = {"stride": (2, 2), "padding": (2, 2), "output_padding": (1, 1)}
     expected = F.conv_transpose2d(x.double(), weight.double(), bias.double(), **form)
-    check(ops.conv_transpose2d(x, weight, bias, **form), expected, dtype)
+    words = dtype == torch.bfloat16 and _C.multiplies_words()
+    check(ops.conv_transpose2d(x, weight, bias, **form), expected, dtype, words)
 
     weight, bias = torch.randn(4 * outputs, 64, 3, 3) / 24, torch.randn(4 * outputs)
     expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
     actual = ops.subpixel_conv2d(x, weight, bias, 2, padding=(1, 1), activation="relu")
-    check(actual, F.pixel_shuffle(expected.relu(), 2), dtype)
+    check(actual, F.pixel_shuffle(expected.relu(), 2), dtype, words)
     with ops.backend("reference"):
         plain = ops.subpixel_conv2d(x.float(), weight, bias, 2, padding=(1, 1), activation="relu")
     check(plain, F.pixel_shuffle(expected.relu(), 2), torch.float32)
@@ -159,9 +161,11 @@ def test_transposed_and_sub_pixel_convolutions(outputs, dtype):
 
 @torch.no_grad()
 def test_results_do_not_depend_on_threads_nor_on_the_batch():
-    x, weight = maps(3, 96, 37, 41, dtype=torch.float32), torch.randn(80, 96, 3, 3)
-    for compact in (False, True):
-        convolution = winograd.Convolution(weight, None, compact=compact)
+    maps_, weight = maps(3, 96, 37, 41, dtype=torch.float32), torch.randn(80, 96, 3, 3)
+    kinds = [(False, False), (True, False)] + [(False, True)] * _C.multiplies_words()
+    for compact, words in kinds:
+        x = maps_.bfloat16() if words else maps_
+        convolution = winograd.Convolution(weight, None, compact=compact, words=words)
         threads = torch.get_num_threads()
         try:
             torch.set_num_threads(1)

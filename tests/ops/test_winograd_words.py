@@ -1,0 +1,196 @@
+"""Convolutions by minimal filtering in words of 16 bits, for maps of bfloat16."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lic_fast import _C, ops, rans
+from lic_fast.ops import winograd
+from lic_fast.ops.linear import activated
+from lic_fast.ops.rows import array
+
+ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
+# Words of 12 bits and more lose less than the 8 bits of the maps themselves, sums that cancel
+# included: of the largest result two roundings of a bfloat16, one of them the result's own.
+RELATIVE = 2.0**-8
+
+needed = pytest.mark.skipif(
+    "avx512vnni" not in rans.instruction_sets(), reason="no AVX512-VNNI on this CPU"
+)
+
+
+def convolved(x, weight, bias, activation="none", residual=None, threads=1):
+    """(B, H, W, N) to (B, H, W, M), of bfloat16."""
+    out = torch.full((*x.shape[:3], len(weight)), float("nan"), dtype=torch.bfloat16)
+    packed = _C.Winograd(weight.numpy(), True, threads, words=True)
+    packed.run(
+        array(x),
+        bias.numpy(),
+        array(out),
+        residual=None if residual is None else array(residual),
+        activation=activation,
+        threads=threads,
+    )
+    return out
+
+
+def definition(x, weight, bias):
+    out = F.conv2d(
+        x.double().permute(0, 3, 1, 2),
+        weight.double(),
+        bias.double(),
+        padding=weight.shape[2] // 2,
+    )
+    return out.permute(0, 2, 3, 1)
+
+
+def check(actual, expected):
+    limit = RELATIVE * max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(actual.double(), expected, rtol=2.0**-8, atol=limit)
+
+
+@needed
+@settings(max_examples=40, deadline=None)
+@given(
+    kernel=st.sampled_from([3, 5]),
+    batch=st.integers(1, 2),
+    height=st.integers(1, 21),
+    width=st.integers(1, 21),
+    inputs=st.sampled_from([16, 48, 384, 400, 800]),
+    outputs=st.sampled_from([1, 12, 16, 33, 64, 80]),
+    activation=st.sampled_from(ACTIVATIONS),
+    residual=st.booleans(),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 2**31),
+)
+def test_is_the_definition_but_for_a_rounding(
+    kernel, batch, height, width, inputs, outputs, activation, residual, threads, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator)
+
+    x = normal(batch, height, width, inputs).bfloat16()
+    weight = normal(outputs, inputs, kernel, kernel) / (inputs * kernel**2) ** 0.5
+    bias = normal(outputs)
+    skip = normal(batch, height, width, outputs).bfloat16() if residual else None
+    found = convolved(x, weight, bias, activation, skip, threads)
+    expected = definition(x, weight, bias)
+    expected = expected if skip is None else expected + skip.double()
+    check(found, activated(expected, activation))
+
+
+@needed
+@pytest.mark.parametrize("inputs", [16, 384, 1024])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_sum_overflows(inputs, sign):
+    """All of one size and sign, as no other weights and inputs add up to more."""
+    x = torch.full((1, 9, 9, inputs), 3.0).bfloat16()
+    weight, bias = torch.full((16, inputs, 3, 3), sign / inputs), torch.zeros(16)
+    check(convolved(x, weight, bias), definition(x, weight, bias))
+    # And such as are large where the transform alternates.
+    for place in range(2):
+        x[:, place::2, place::2] *= -1
+        check(convolved(x, weight, bias), definition(x, weight, bias))
+
+
+@needed
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1.0, 1e20, 1e30])
+def test_any_size_of_numbers(size):
+    generator = torch.Generator().manual_seed(1)
+    x = (torch.randn(1, 8, 8, 32, generator=generator) * size).bfloat16()
+    weight, bias = torch.randn(16, 32, 3, 3, generator=generator) / 16, torch.zeros(16)
+    expected = definition(x, weight, bias)
+    found = convolved(x, weight, bias).double()
+    assert (found - expected).abs().max() <= 2 * RELATIVE * expected.abs().max() + 1e-37
+    # Tiles do not share a scale.
+    x[:, :, 4:] /= 1e3
+    far = slice(5, 8)
+    expected = definition(x, weight, bias)[:, :, far]
+    found = convolved(x, weight, bias)[:, :, far].double()
+    limit = 2 * RELATIVE * x.double()[:, :, 3:].abs().max() + 1e-37
+    assert (found - expected).abs().max() <= limit
+
+
+@needed
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_not_hidden(value):
+    x = torch.ones(1, 16, 16, 16).bfloat16()
+    weight, bias = torch.full((16, 16, 3, 3), 0.1), torch.zeros(16)
+    expected = convolved(x, weight, bias)
+    x[0, 2, 2, 5] = value
+    found = convolved(x, weight, bias)
+    assert not found[0, 1:4, 1:4].isfinite().any()
+    assert torch.equal(found[0, 8:, 8:], expected[0, 8:, 8:])
+    weight[3, 4, 1, 1] = value
+    found = convolved(torch.ones_like(x), weight, bias)
+    assert not found[..., 3].isfinite().any()
+    assert found[..., 4].isfinite().all()
+    weight[3] = 0
+    assert (convolved(torch.ones_like(x), weight, bias)[..., 3] == 0).all()
+
+
+@needed
+def test_only_the_instruction_set_that_has_them():
+    weight, bias = np.ones((16, 16, 3, 3), np.float32), np.zeros(16, np.float32)
+    packed = _C.Winograd(weight, True, 1, words=True)
+    x = np.zeros((1, 4, 4, 16), np.uint16)
+    with pytest.raises(ValueError, match="avx512vnni"):
+        packed.run(x, bias, np.zeros_like(x), isa="avx2")
+    with pytest.raises(ValueError, match="transformed weights"):
+        _C.Winograd(weight, False, 1, words=True)
+    with pytest.raises(ValueError, match="bfloat16"):
+        packed.run(np.zeros(x.shape, np.float32), bias, np.zeros(x.shape, np.float32))
+
+
+@needed
+@torch.no_grad()
+def test_maps_of_bfloat16_are_computed_so(monkeypatch):
+    """Of stride 2 and to several pixels, too; float32 and compact weights are not."""
+    if not winograd.wide_vectors() or winograd.has_tiles() or not _C.multiplies_words():
+        pytest.skip("this CPU computes them otherwise")
+    made = []
+    original = winograd.Convolution
+
+    class Watched(original):
+        def __init__(self, *arguments, words=False, **options):
+            made.append(words)
+            super().__init__(*arguments, words=words, **options)
+
+    monkeypatch.setattr(winograd, "Convolution", Watched)
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(1, 32, 32, 34, generator=generator)
+    x = x.contiguous(memory_format=torch.channels_last)
+    three = torch.randn(48, 32, 3, 3, generator=generator) / 17
+    five = torch.randn(48, 32, 5, 5, generator=generator) / 28
+    four = torch.randn(64, 32, 3, 3, generator=generator) / 17
+    for dtype, compact, words in (
+        (torch.bfloat16, False, True),
+        (torch.float32, False, False),
+        (torch.bfloat16, True, False),
+    ):
+        made.clear()
+        y = x.to(dtype)
+
+        def calls(y):
+            return [
+                ops.conv2d(y, three, padding=(1, 1)),
+                ops.conv2d(y, five, stride=(2, 2), padding=(2, 2)),
+                ops.subpixel_conv2d(y, four, None, 2, padding=(1, 1)),
+            ]
+
+        if compact:
+            with winograd.compact_weights():
+                found = calls(y)
+        else:
+            found = calls(y)
+        assert made == [words] * 3
+        with ops.backend("reference"):
+            expected = calls(y.double())
+        for actual, wanted in zip(found, expected, strict=True):
+            assert actual.dtype == dtype
+            check(actual, wanted)
