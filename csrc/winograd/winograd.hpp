@@ -5,7 +5,8 @@
 // Six by six numbers of the input give four by four of a 3x3 convolution with 36 multiplications
 // instead of 144, or two by two of a 5x5 one with 36 instead of 100. Between the transforms of
 // input and output there are 36 products of matrices, tiles by channels by channels. Points of the
-// interpolation are 0, kA, -kA, kB, -kB and infinity; arithmetic is float32 for both types.
+// interpolation are 0, kA, -kA, kB, -kB and infinity; arithmetic is float32 for both types, but for
+// products of 16-bit integers for bfloat16 where the processor has them.
 //
 // The definition is lic_fast/ops/conv2d.py, the choice lic_fast/ops/winograd.py.
 

@@ -6,10 +6,12 @@ convolution by 36 products instead of 144, or 2x2 of a 5x5 one by 36 instead of 
 such: a 5x5 convolution of stride 2 is a 3x3 one of the four pixels of each 2x2 as channels, and
 its transpose a 3x3 one to four pixels (:mod:`lic_fast.ops.subpixel`).
 
-``csrc/winograd`` computes it, in float32 whatever the type of the maps: faster than oneDNN's
-direct convolutions even in bfloat16, which cannot be filtered so, its eight bits being too few for
-the sums in between. Only where AMX multiplies it in tiles is it left to them. Results are about as
-exact as those of a direct convolution in float32.
+``csrc/winograd`` computes it. Maps of float32 are multiplied as such; results are about as exact as
+those of a direct convolution. Maps of bfloat16, whose eight bits are too few for the sums in
+between, are multiplied as float32, or as words of 16 bits where the processor multiplies and adds
+pairs of them (AVX512-VNNI), at twice the rate: each place of a tile and each output of the weights
+has a scale of its own, so that a word has 12 bits and more, and its rounding disappears in that of
+the result. Only where AMX multiplies bfloat16 in tiles is it left to them.
 """
 
 from __future__ import annotations
