@@ -220,9 +220,12 @@ def window_attention(
     threads: int,
     isa: str | None = None,
 ) -> None: ...
+def multiplies_words() -> bool: ...
 
 class Winograd:
-    def __init__(self, weights: _Float32, transformed: bool, threads: int) -> None: ...
+    def __init__(
+        self, weights: _Float32, transformed: bool, threads: int, words: bool = False
+    ) -> None: ...
     def run(
         self,
         x: npt.NDArray[Any],
@@ -273,7 +276,34 @@ def gate(
 ) -> None: ...
 def set_malloc_thresholds(map_from: int, keep: int) -> bool: ...
 def release_freed_memory() -> None: ...
-def digest(pieces: Sequence[tuple[int, int]]) -> int: ...
+def digest(pieces: Sequence[tuple[int, int]], threads: int = 1) -> int: ...
+def has_pairs() -> bool: ...
+def fast_pairs() -> bool: ...
+
+class Linear:
+    def __init__(self, weights: _Float32, bias: _Float32, pairs: bool) -> None: ...
+    def run(
+        self,
+        x: npt.NDArray[Any],
+        out: npt.NDArray[Any],
+        *,
+        second: Linear | None = None,
+        residual: npt.NDArray[Any] | None = None,
+        norm: tuple[_Float32, _Float32] | None = None,
+        epsilon: float = 0.0,
+        activation: str = "none",
+        threads: int = 1,
+        isa: str | None = None,
+    ) -> None: ...
+    def run_gdn(
+        self,
+        x: npt.NDArray[Any],
+        out: npt.NDArray[Any],
+        *,
+        inverse: bool,
+        threads: int = 1,
+        isa: str | None = None,
+    ) -> None: ...
 
 class IntegerWeights:
     def __init__(self, weights: npt.NDArray[np.int8], groups: int) -> None: ...

@@ -185,8 +185,12 @@ def fused_norm(norm: nn.Module | None, x: Tensor) -> tuple[Tensor, Norm | None]:
     """X and the norm of it that an operator is to compute, or its norm and None."""
     if norm is None:
         return x, None
-    plain = isinstance(norm, LayerNorm) and fusible(LayerNorm, norm)
-    if plain and norm.weight is not None and norm.bias is not None:
+    if (
+        isinstance(norm, LayerNorm)
+        and fusible(LayerNorm, norm)
+        and norm.weight is not None
+        and norm.bias is not None
+    ):
         return x, (norm.weight, norm.bias, norm.eps)
     return norm(x), None
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,8 +93,8 @@ class Linear:
             out = torch.empty((*x.shape[:-1], outputs), dtype=x.dtype)
         rows, parameters, eps = _rows_into(out), None, 0.0
         if norm is not None:
-            *factors, eps = norm
-            parameters = tuple(p.detach().float().contiguous().numpy() for p in factors)
+            weight, bias, eps = norm
+            parameters = _floats(weight), _floats(bias)
         self._packed.run(
             array(rows_of(x)),
             array(rows),
@@ -118,6 +119,10 @@ def packed(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Linear:
     return prepared(
         ("row products", dtype), present(weight, bias), lambda: Linear(weight, bias, dtype)
     )
+
+
+def _floats(parameter: Tensor) -> Any:
+    return parameter.detach().float().contiguous().numpy()
 
 
 def _rows_into(out: Tensor) -> Tensor:
