@@ -50,6 +50,8 @@ _PANEL = 16
 _LEAST = 48 * 12
 # Input channels from which few outputs, too, are faster: oneDNN leaves most of a vector empty.
 _WIDE = 48
+# Products of a sum below which making words and numbers again outweighs their faster products.
+_WORDS = 128
 # Pixels below which there are too few tiles for the products to be matrices'.
 _LEAST_PIXELS = 256
 
@@ -226,7 +228,9 @@ def convolve(
         (B, M / r^2, r * H', r * W'), of the type of x, with channels last.
     """
     compact = _compact.get()
-    words = x.dtype == torch.bfloat16 and not compact and _C.multiplies_words()
+    summed = weight.shape[1] * stride[0] ** 2
+    words = x.dtype == torch.bfloat16 and not compact and summed >= _WORDS
+    words = words and _C.multiplies_words()
     convolution = prepared(
         ("winograd", stride, groups, compact, words),
         present(weight, bias),

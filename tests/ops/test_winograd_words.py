@@ -163,11 +163,11 @@ def test_maps_of_bfloat16_are_computed_so(monkeypatch):
 
     monkeypatch.setattr(winograd, "Convolution", Watched)
     generator = torch.Generator().manual_seed(2)
-    x = torch.randn(1, 32, 32, 34, generator=generator)
+    x = torch.randn(1, 128, 32, 34, generator=generator)
     x = x.contiguous(memory_format=torch.channels_last)
-    three = torch.randn(48, 32, 3, 3, generator=generator) / 17
-    five = torch.randn(48, 32, 5, 5, generator=generator) / 28
-    four = torch.randn(64, 32, 3, 3, generator=generator) / 17
+    three = torch.randn(48, 128, 3, 3, generator=generator) / 34
+    five = torch.randn(48, 128, 5, 5, generator=generator) / 57
+    four = torch.randn(64, 128, 3, 3, generator=generator) / 34
     for dtype, compact, words in (
         (torch.bfloat16, False, True),
         (torch.float32, False, False),
