@@ -20,6 +20,23 @@ struct Floats {
   }
 };
 
+/// The operands of products of two 16-bit numbers at once, as bits: a pair of a row in every lane, and
+/// a vector of pairs of weights.
+template <class T>
+struct TwoAtOnce {
+  using Number = T;
+  static constexpr std::size_t kStep = 2;
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector all(const T* x) {
+    float pair = 0;
+    std::memcpy(&pair, x, sizeof pair);
+    return Vector::all(pair);
+  }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector weights(const T* w) {
+    return Vector::load(reinterpret_cast<const float*>(w));
+  }
+};
+
 /// Products of kCount rows and kPan panels.
 ///
 /// `x` is the first of rows `row` numbers apart, `weights` the first of panels `panel` numbers

@@ -31,18 +31,7 @@ namespace {
 // The kernel, of these vectors.
 #include "linear/rows.inl"
 
-struct Pairs {
-  using Number = std::uint16_t;
-  static constexpr std::size_t kStep = 2;
-
-  LIC_FAST_TARGET LIC_FAST_INLINE static Vector all(const Number* x) {
-    float pair = 0;
-    std::memcpy(&pair, x, sizeof pair);
-    return Vector::all(pair);
-  }
-  LIC_FAST_TARGET LIC_FAST_INLINE static Vector weights(const Number* w) {
-    return {_mm512_loadu_ps(w)};
-  }
+struct Pairs : TwoAtOnce<std::uint16_t> {
   LIC_FAST_TARGET LIC_FAST_INLINE static Vector accumulate(Vector sum, Vector x, Vector w) {
     return {_mm512_dpbf16_ps(sum.v, (__m512bh)x.v, (__m512bh)w.v)};
   }

@@ -103,12 +103,12 @@ struct Block {
     const Weights& last = p.second == nullptr ? p.first : *p.second;
     const End<T> end{row(p.out, 0), p.out.stride, last.outputs,
                      p.residual.data == nullptr ? nullptr : row(p.residual, 0), p.residual.stride};
-    if (p.second == nullptr) return multiply_by(last, in, stride, p.after, p.activation, end, true, true);
+    if (p.second == nullptr) return multiply_by(last, in, stride, p.after, p.activation, end);
     const std::size_t width = last.depth();
     Number* const between = cpu::scratch(hidden, kBlock * width);
     multiply_by(p.first, in, stride, After::kActivation, p.activation,
-                End<Number>{between, width, width, nullptr, 0}, true, false);
-    multiply_by(last, between, width, After::kActivation, Activation::kNone, end, false, true);
+                End<Number>{between, width, width, nullptr, 0});
+    multiply_by(last, between, width, After::kActivation, Activation::kNone, end);
   }
 
   /// The rows as numbers that are multiplied, zero beyond their end.
@@ -149,19 +149,19 @@ struct Block {
   /// Writes the activation of all products, with the bias and the residual.
   template <class To>
   LIC_FAST_TARGET void multiply_by(const Weights& w, const Number* in, std::size_t stride,
-                                   After after, Activation activation, const End<To>& end,
-                                   bool prefetch, bool last) const {
+                                   After after, Activation activation, const End<To>& end) const {
     const std::size_t steps = w.depth() / Product::kStep, panels = w.panels();
     // Groups of panels of about one size: a single one would leave most registers empty.
     const std::size_t groups = (panels + kTogether - 1) / kTogether;
+    const bool reads = &w == &p.first, writes = p.second == nullptr || &w == p.second;
     const auto write = end.function(after, activation);
     for (std::size_t group = 0; group < groups; ++group) {
       const std::size_t begin = group * panels / groups;
       const std::size_t across = (group + 1) * panels / groups - begin;
       for (std::size_t i = 0; i < count; i += kRows) {
         const std::size_t here = std::min(kRows, count - i);
-        if (group == 0 && prefetch) ask_for(i + kBlock);
-        if (last) end.ask_for(i, here, begin * kPanel, across * kPanel);
+        if (group == 0 && reads) ask_for(i + kBlock);
+        if (writes) end.ask_for(i, here, begin * kPanel, across * kPanel);
         alignas(64) float sums[kRows * kTogether * kPanel];
         multiplication<Product>(here, across)(in + i * stride, stride,
                                               weights(w) + begin * w.panel_size(), w.panel_size(),

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/bfloat16.hpp"
 #include "winograd/winograd.hpp"

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/bfloat16.hpp"
 #include "cpu/normal_tail.hpp"

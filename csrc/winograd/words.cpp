@@ -31,52 +31,12 @@ namespace {
 #include "cpu/products.inl"
 
 /// Two words at once; what looks like floats are sums of 32 bits.
-struct Words {
-  using Number = std::int16_t;
-  static constexpr std::size_t kStep = 2;
-
-  LIC_FAST_TARGET LIC_FAST_INLINE static Vector all(const Number* x) {
-    float pair = 0;
-    std::memcpy(&pair, x, sizeof pair);
-    return Vector::all(pair);
-  }
-  LIC_FAST_TARGET LIC_FAST_INLINE static Vector weights(const Number* w) {
-    return {_mm512_loadu_ps(w)};
-  }
+struct Words : TwoAtOnce<std::int16_t> {
   LIC_FAST_TARGET LIC_FAST_INLINE static Vector accumulate(Vector sum, Vector x, Vector w) {
     return {_mm512_castsi512_ps(_mm512_dpwssd_epi32(
         _mm512_castps_si512(sum.v), _mm512_castps_si512(x.v), _mm512_castps_si512(w.v)))};
   }
 };
-
-/// Multiplies inputs first to last - 1 and writes the sums, or adds them to what is there.
-template <bool kAdd>
-LIC_FAST_TARGET void multiply_some(const Weights& w, const WordBlock& block, const Panels& panels,
-                                   std::size_t place, std::size_t first, std::size_t last,
-                                   float* products) {
-  const std::size_t channels = w.in_channels, across = panels.count * kPanel;
-  const std::int16_t* const inputs =
-      block.inputs + place * word_place_size(block.count, channels) + first;
-  const std::int16_t* const words = w.words(panels.first) + (place * channels + first) * kPanel;
-  for (std::size_t t = 0; t < block.count; t += kRows) {
-    const std::size_t tiles = std::min(kRows, block.count - t);
-    alignas(64) float sums[kRows * kMostPanels * kPanel];
-    multiplication<Words>(tiles, panels.count)(inputs + t * channels, channels, words,
-                                               w.panel_size(), (last - first) / 2, nullptr, sums);
-    for (std::size_t i = 0; i < tiles; ++i) {
-      const Vector scale = Vector::all(block.scales[place * block.count + t + i]);
-      for (std::size_t panel = 0; panel < panels.count; ++panel) {
-        float* const out = products + (t + i) * across + panel * kPanel;
-        const Vector sum = Vector::load(sums + i * across + panel * kPanel);
-        const Vector number{_mm512_cvtepi32_ps(_mm512_castps_si512(sum.v))};
-        const Vector of_tile = multiply(number, scale);
-        const Vector own = Vector::load(w.scales(panels.first + panel) + place * kPanel);
-        const Vector all = kAdd ? fused(of_tile, own, Vector::load(out)) : multiply(of_tile, own);
-        all.store(out);
-      }
-    }
-  }
-}
 
 LIC_FAST_TARGET LIC_FAST_INLINE Vector magnitude(Vector x) {
   return maximum(subtract(Vector::zero(), x), x);
@@ -109,14 +69,33 @@ LIC_FAST_TARGET void read_words(const Weights& w, const WordBlock& block, std::s
   }
 }
 
-void multiply_words(const Weights& w, const WordBlock& block, const Panels& panels,
-                    float* products) {
-  const std::size_t distance = place_size(block.count, panels.count * kPanel);
+LIC_FAST_TARGET void multiply_words(const Weights& w, const WordBlock& block, const Panels& panels,
+                                    float* products) {
+  const std::size_t channels = w.in_channels, inputs = word_place_size(block.count, channels);
+  const std::size_t across = panels.count * kPanel, distance = place_size(block.count, across);
   for (std::size_t place = 0; place < kPlaces; ++place) {
-    float* const out = products + place * distance;
-    multiply_some<false>(w, block, panels, place, 0, std::min(kSummed, w.in_channels), out);
-    for (std::size_t i = kSummed; i < w.in_channels; i += kSummed) {
-      multiply_some<true>(w, block, panels, place, i, std::min(i + kSummed, w.in_channels), out);
+    for (std::size_t first = 0; first < channels; first += kSummed) {
+      const std::size_t steps = std::min(kSummed, channels - first) / 2;
+      const std::int16_t* const own = w.words(panels.first) + (place * channels + first) * kPanel;
+      const std::int16_t* const x = block.inputs + place * inputs + first;
+      for (std::size_t t = 0; t < block.count; t += kRows) {
+        const std::size_t tiles = std::min(kRows, block.count - t);
+        alignas(64) float sums[kRows * kMostPanels * kPanel];
+        multiplication<Words>(tiles, panels.count)(x + t * channels, channels, own, w.panel_size(),
+                                                   steps, nullptr, sums);
+        for (std::size_t i = 0; i < tiles; ++i) {
+          const Vector scale = Vector::all(block.scales[place * block.count + t + i]);
+          float* const out = products + place * distance + (t + i) * across;
+          for (std::size_t panel = 0; panel < panels.count; ++panel) {
+            const Vector sum = Vector::load(sums + i * across + panel * kPanel);
+            const Vector number{_mm512_cvtepi32_ps(_mm512_castps_si512(sum.v))};
+            const Vector both =
+                multiply(scale, Vector::load(w.scales(panels.first + panel) + place * kPanel));
+            const Vector before = first == 0 ? Vector::zero() : Vector::load(out + panel * kPanel);
+            fused(number, both, before).store(out + panel * kPanel);
+          }
+        }
+      }
     }
   }
 }

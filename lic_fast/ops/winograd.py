@@ -51,7 +51,7 @@ _LEAST = 48 * 12
 # Input channels from which few outputs, too, are faster: oneDNN leaves most of a vector empty.
 _WIDE = 48
 # Products of a sum below which making words and numbers again outweighs their faster products.
-_WORDS = 128
+_WORDS = 48
 # Pixels below which there are too few tiles for the products to be matrices'.
 _LEAST_PIXELS = 256
 
