@@ -16,7 +16,7 @@ from lic_fast.models.modules import (
     conv,
     conv1x1,
     conv3x3,
-    fusible,
+    normed,
     subpel_conv3x3,
 )
 
@@ -83,12 +83,8 @@ class WindowAttention(nn.Module):
         self, x: Tensor, residual: Tensor | None = None, norm: nn.Module | None = None
     ) -> Tensor:
         """(B, H, W, C) to (B, H, W, C), of the norm of x, and added to `residual`, if given."""
-        if fusible(Linear, self.qkv):
-            qkv = self.qkv(x, norm=norm)
-        else:
-            qkv = self.qkv(x if norm is None else norm(x))
         attended = ops.window_attention(
-            qkv,
+            normed(self.qkv, norm, x),
             self.relative_position_bias_table,
             window_size=self.window_size,
             shift=self.shift,

@@ -35,6 +35,7 @@ __all__ = [
     "deconv",
     "fused_norm",
     "fusible",
+    "normed",
     "subpel_conv3x3",
     "subpixel_conv",
     "watched",
@@ -193,6 +194,13 @@ def fused_norm(norm: nn.Module | None, x: Tensor) -> tuple[Tensor, Norm | None]:
     ):
         return x, (norm.weight, norm.bias, norm.eps)
     return norm(x), None
+
+
+def normed(linear: nn.Module, norm: nn.Module | None, x: Tensor) -> Tensor:
+    """The linear map of the norm of x, in one step where nobody wants what is between."""
+    if isinstance(linear, Linear) and fusible(Linear, linear):
+        return linear(x, norm=norm)
+    return linear(x if norm is None else norm(x))
 
 
 def watched(module: nn.Module) -> bool:

@@ -38,6 +38,7 @@ from lic_fast.models.modules import (
     LayerNorm,
     Linear,
     fused_norm,
+    normed,
     subpixel_conv,
 )
 from lic_fast.ops.bands import in_bands
@@ -432,7 +433,7 @@ class PatchMerging(nn.Module):
         corners = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
         # (0, 0), (1, 0), (0, 1), (1, 1)
         corners = corners.permute(0, 1, 3, 4, 2, 5).flatten(3)
-        return self.reduction(corners, norm=self.norm)
+        return normed(self.reduction, self.norm, corners)
 
 
 class PatchSplit(nn.Module):

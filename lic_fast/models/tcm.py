@@ -35,6 +35,7 @@ from lic_fast.models.modules import (
     conv1x1,
     conv3x3,
     fusible,
+    normed,
     subpel_conv3x3,
 )
 from lic_fast.models.residual_blocks import (
@@ -292,10 +293,7 @@ class WMSA(nn.Module):
         self, x: Tensor, residual: Tensor | None = None, norm: nn.Module | None = None
     ) -> Tensor:
         """(B, H, W, C) to (B, H, W, C), of the norm of x, and added to `residual`, if given."""
-        if fusible(Linear, self.embedding_layer):
-            qkv = self.embedding_layer(x, norm=norm)
-        else:
-            qkv = self.embedding_layer(x if norm is None else norm(x))
+        qkv = normed(self.embedding_layer, norm, x)
         attended = self._attend(qkv) if self.attention is None else self.attention(qkv)
         return self.linear(attended, residual=residual)
 

@@ -48,7 +48,7 @@ def conv2d(
     if fast_on_cpu(x, weight, bias, residual):
         if winograd.fits(x, weight, stride, padding, groups):
             return winograd.convolve(x, weight, bias, stride, groups, activation, residual)
-        if _is_linear(weight, stride, padding, groups) and row_products.usable(x.dtype):
+        if _is_linear(weight, stride, padding, groups) and row_products.usable(x):
             return _of_pixels(x, weight, bias, activation, residual)
         convolve = prepared(
             ("conv2d", x.dtype, stride, padding, groups),

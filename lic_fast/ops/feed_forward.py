@@ -7,8 +7,9 @@ norm in front and the exact GELU, as in Liu et al., "Swin Transformer", ICCV 202
 equation 3.)
 
 On CUDA devices ``kernels/feed_forward.py`` computes it without a hidden tensor in
-memory, or with one and two kernels where C is too wide. On a CPU oneDNN does, for
-some tokens at a time, so that the hidden ones stay in the cache. Elsewhere, and
+memory, or with one and two kernels where C is too wide. On a CPU ``csrc/linear``
+does for some tokens at a time, whose hidden ones stay in the cache, or oneDNN for
+more of them (:mod:`lic_fast.ops.row_products`). Elsewhere, and
 where a gradient is asked of a CPU, it is the definition, :func:`reference`.
 """
 
@@ -70,7 +71,7 @@ def feed_forward(
     parameters = (norm_weight, norm_bias, weight1, bias1, weight2, bias2)
     _check(x, *parameters)
     if fast_on_cpu(x, *parameters):
-        if row_products.usable(x.dtype) and x.numel():
+        if row_products.usable(x):
             widen = row_products.packed(weight1, bias1, x.dtype)
             narrow = row_products.packed(weight2, bias2, x.dtype)
             norm = (norm_weight, norm_bias, eps)

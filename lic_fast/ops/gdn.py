@@ -44,13 +44,14 @@ def gdn(
         (B, C, H, W), of the type of `x`.
     """
     if fast_on_cpu(x, gamma, beta):
-        if row_products.usable(x.dtype) and x.numel():
-            x = x.contiguous(memory_format=torch.channels_last)
-            out = x if overwrite else torch.empty_like(x)
+        x = x.contiguous(memory_format=torch.channels_last)
+        out = x if overwrite else torch.empty_like(x)
+        if row_products.usable(x):
             mix = row_products.packed(gamma, beta, x.dtype)
             mix.normalise(as_tokens(x), as_tokens(out), inverse)
-            return out
-        return _in_chunks(x, gamma, beta, inverse, overwrite)
+        else:
+            _in_chunks(x, gamma, beta, inverse, out)
+        return out
     return reference(x, gamma, beta, inverse=inverse)
 
 
@@ -60,14 +61,11 @@ def reference(x: Tensor, gamma: Tensor, beta: Tensor, *, inverse: bool = False) 
     return x * (torch.sqrt(norm) if inverse else torch.rsqrt(norm))
 
 
-def _in_chunks(x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool, overwrite: bool) -> Tensor:
+def _in_chunks(x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool, out: Tensor) -> None:
     """Some positions at a time, so that squares and norms stay in the cache."""
-    x = x.contiguous(memory_format=torch.channels_last)
-    out = x if overwrite else torch.empty_like(x)
     mix = packed_linear(gamma, beta, x.dtype)
     threads = torch.get_num_threads()
     for part, into in chunks(as_tokens(x), as_tokens(out), x.shape[1]):
         squares = torch.empty_like(part)
         _C.square(array(part), array(squares), threads)
         _C.root_scaled(array(part), array(mix(squares)), array(into), inverse, threads)
-    return out

@@ -39,7 +39,7 @@ def linear(
         (..., M), of the type of `x`.
     """
     if fast_on_cpu(x, weight, bias, residual, *([] if norm is None else norm[:2])):
-        if row_products.usable(x.dtype) and x.numel():
+        if row_products.usable(x):
             return row_products.packed(weight, bias, x.dtype)(x, activation, residual, norm)
         x = x if norm is None else layer_norm(x, *norm)
         return packed_linear(weight, bias, x.dtype)(x, activation, residual)

@@ -3,8 +3,7 @@
 ``csrc/linear`` computes a few rows from the norm or the squares in front to the residual and the
 activation behind, and a feed-forward half from norm to residual, so that what lies between stays
 in the nearest caches. For channels by the dozen that is half of the time that oneDNN's matrix
-products and single passes take; for hundreds both run at the multipliers' rate
-(``benchmarks/results/layers.md``).
+products and single passes take (``benchmarks/results/layers.md``).
 
 Maps of bfloat16 are multiplied as pairs, with sums in float32, where the processor does so at twice
 the rate, and else as float32. Tiles of AMX are left to oneDNN.
@@ -45,11 +44,11 @@ def onednn_products() -> Iterator[None]:
         _onednn.reset(token)
 
 
-def usable(dtype: torch.dtype) -> bool:
-    """Whether maps of this type are computed here, and not by oneDNN."""
-    if _onednn.get() or (dtype == torch.bfloat16 and has_tiles()):
+def usable(x: Tensor) -> bool:
+    """Whether maps of `x`, on the CPU, are computed here, and not by oneDNN."""
+    if x.numel() == 0 or _onednn.get() or (x.dtype == torch.bfloat16 and has_tiles()):
         return False
-    return dtype in (torch.float32, torch.bfloat16) and wide_vectors()
+    return x.dtype in (torch.float32, torch.bfloat16) and wide_vectors()
 
 
 class Linear:
