@@ -118,10 +118,11 @@ void run_gdn(const Weights& weights, const py::array& x, py::array out, bool inv
 
 void bind(py::module_& module) {
   module.def("has_pairs", &has_pairs, "Whether Linear can have products of pairs here.");
-  module.def("fast_pairs", &fast_pairs,
-             "Whether it can, and pairs take half the time of as many floats.");
+  module.def(
+      "fast_pairs", [] { return cpu::default_isa() == cpu::Isa::kAvx512Vnni && fast_pairs(); },
+      "Whether it can, and pairs take half the time of as many floats.");
   py::class_<Weights, std::shared_ptr<Weights>>(
-      module, "Linear", "A linear map with its weights packed; see lic_fast.ops.rows.")
+      module, "Linear", "A linear map with its weights packed; see lic_fast.ops.row_products.")
       .def(py::init(&make), py::arg("weights"), py::arg("bias"), py::arg("pairs"))
       .def("run", &run, py::arg("x").noconvert(), py::arg("out").noconvert(), py::kw_only(),
            py::arg("second") = py::none(), py::arg("residual").noconvert() = py::none(),

@@ -73,6 +73,9 @@ Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, 
 }
 
 void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
+  if (problem.first.products == Products::kPairs && isa != cpu::Isa::kAvx512Vnni) {
+    throw std::invalid_argument("pairs are multiplied beside avx512vnni only");
+  }
   const Kernel work = kernel(isa, problem.first.products);
   std::size_t products = problem.first.outputs * problem.first.inputs;
   if (problem.second != nullptr) products += problem.second->outputs * problem.second->inputs;

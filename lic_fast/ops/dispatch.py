@@ -24,7 +24,7 @@ def exact_on_cpu(x: Tensor) -> bool:
 
 
 def fast_on_cpu(x: Tensor, *others: Tensor | None) -> bool:
-    """Whether oneDNN is to be called directly.
+    """Whether the CPU's fast paths may run, those of oneDNN and of csrc.
 
     torch.compile sees the plain definition, which it fuses in its own way.
     """

@@ -226,6 +226,18 @@ def test_weights_that_do_not_fit_are_refused():
         oblong.run_gdn(rows, rows, inverse=False)
 
 
+@pytest.mark.skipif(not _C.has_pairs(), reason="no products of pairs on this CPU")
+def test_pairs_only_beside_the_instruction_set_that_is_asked_for(monkeypatch):
+    rows = np.zeros((2, 4), np.uint16)
+    linear = _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), True)
+    with pytest.raises(ValueError, match="avx512vnni"):
+        linear.run(rows, np.zeros_like(rows), isa="avx2")
+    with pytest.raises(ValueError, match="bfloat16"):
+        linear.run(np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32))
+    monkeypatch.setenv("LIC_FAST_ISA", "avx2")
+    assert not _C.fast_pairs()
+
+
 @pytest.mark.parametrize("here", [True, False], ids=["own kernels", "oneDNN"])
 @every_dtype
 @torch.no_grad()
