@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, SupportsIndex, TypeAlias, TypeVar, overload
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -281,7 +281,12 @@ def has_pairs() -> bool: ...
 def fast_pairs() -> bool: ...
 
 class Linear:
-    def __init__(self, weights: _Float32, bias: _Float32, pairs: bool) -> None: ...
+    def __init__(
+        self,
+        weights: _Float32,
+        bias: _Float32,
+        products: Literal["floats", "pairs", "words"] = "floats",
+    ) -> None: ...
     def run(
         self,
         x: npt.NDArray[Any],

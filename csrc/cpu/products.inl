@@ -8,8 +8,24 @@ inline constexpr std::size_t kVectors = cpu::kPanel / kWidth;
 inline constexpr std::size_t kRows = 6;
 inline constexpr std::size_t kTogether = kVectors == 1 ? cpu::kMostPanels : 1;
 
+/// Of sums that are the results as they are.
+struct Unscaled {
+  struct Scales {};
+  static constexpr bool kScaled = false;
+
+  template <std::size_t kCount, std::size_t kAcross>
+  LIC_FAST_TARGET LIC_FAST_INLINE static void store(const Vector (&sums)[kCount][kAcross],
+                                                    const Scales&, const float*, float* out) {
+#pragma GCC unroll 6
+    for (std::size_t t = 0; t < kCount; ++t) {
+#pragma GCC unroll 8
+      for (std::size_t v = 0; v < kAcross; ++v) sums[t][v].store(out + (t * kAcross + v) * kWidth);
+    }
+  }
+};
+
 /// How numbers are multiplied: `kStep` of a row at once, by as many weights of each output.
-struct Floats {
+struct Floats : Unscaled {
   using Number = float;
   static constexpr std::size_t kStep = 1;
 
@@ -20,10 +36,10 @@ struct Floats {
   }
 };
 
-/// The operands of products of two 16-bit numbers at once, as bits: a pair of a row in every lane, and
-/// a vector of pairs of weights.
+/// The operands of products of two 16-bit numbers at once, as bits: a pair of a row in every lane,
+/// and a vector of pairs of weights.
 template <class T>
-struct TwoAtOnce {
+struct TwoAtOnce : Unscaled {
   using Number = T;
   static constexpr std::size_t kStep = 2;
 
@@ -41,16 +57,19 @@ struct TwoAtOnce {
 ///
 /// `x` is the first of rows `row` numbers apart, `weights` the first of panels `panel` numbers
 /// apart, each (steps, kPanel, kStep). The sums begin with `start`, (kPan, kPanel), or with zero
-/// where it is null; they go to `out`, (kCount, kPan, kPanel).
+/// where it is null; they go to `out`, (kCount, kPan, kPanel). Those of words are multiplied by
+/// `scales`.
 template <class Product, std::size_t kCount, std::size_t kPan>
 LIC_FAST_TARGET void multiply(const typename Product::Number* x, std::size_t row,
                               const typename Product::Number* weights, std::size_t panel,
-                              std::size_t steps, const float* start, float* out) {
+                              std::size_t steps, const float* start,
+                              const typename Product::Scales& scales, float* out) {
   constexpr std::size_t kAcross = kPan * kVectors, kStep = Product::kStep;
   Vector sums[kCount][kAcross];
 #pragma GCC unroll 8
   for (std::size_t v = 0; v < kAcross; ++v) {
-    const Vector first = start == nullptr ? Vector::zero() : Vector::load(start + v * kWidth);
+    const bool zero = Product::kScaled || start == nullptr;
+    const Vector first = zero ? Vector::zero() : Vector::load(start + v * kWidth);
 #pragma GCC unroll 6
     for (std::size_t t = 0; t < kCount; ++t) sums[t][v] = first;
   }
@@ -70,17 +89,13 @@ LIC_FAST_TARGET void multiply(const typename Product::Number* x, std::size_t row
       }
     }
   }
-#pragma GCC unroll 6
-  for (std::size_t t = 0; t < kCount; ++t) {
-#pragma GCC unroll 8
-    for (std::size_t v = 0; v < kAcross; ++v) sums[t][v].store(out + (t * kAcross + v) * kWidth);
-  }
+  Product::store(sums, scales, start, out);
 }
 
 template <class Product>
 using Multiply = void (*)(const typename Product::Number*, std::size_t,
                           const typename Product::Number*, std::size_t, std::size_t, const float*,
-                          float*);
+                          const typename Product::Scales&, float*);
 
 template <class Product, std::size_t kPan>
 Multiply<Product> for_rows(std::size_t rows) {

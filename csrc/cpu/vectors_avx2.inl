@@ -52,6 +52,21 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector scaled(Vector a, Vector n) {
 LIC_FAST_TARGET LIC_FAST_INLINE Vector zero_below(Vector a, Vector x, Vector bound) {
   return {_mm256_and_ps(a.v, _mm256_cmp_ps(x.v, bound.v, _CMP_NLT_UQ))};
 }
+/// Lanes of int32 as numbers.
+LIC_FAST_TARGET LIC_FAST_INLINE Vector numbers_of(Vector a) {
+  return {_mm256_cvtepi32_ps(_mm256_castps_si256(a.v))};
+}
+/// The nearest integers, of 16 bits.
+LIC_FAST_TARGET LIC_FAST_INLINE void store_words(Vector a, std::int16_t* to) {
+  const __m256i x = _mm256_cvtps_epi32(a.v);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                   _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1)));
+}
+LIC_FAST_TARGET LIC_FAST_INLINE float largest(Vector a) {
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
 LIC_FAST_TARGET LIC_FAST_INLINE float total(Vector a) {
   __m128 x = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   x = _mm_add_ps(x, _mm_movehl_ps(x, x));

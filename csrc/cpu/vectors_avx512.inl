@@ -66,6 +66,14 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector scaled(Vector a, Vector n) {
 LIC_FAST_TARGET LIC_FAST_INLINE Vector zero_below(Vector a, Vector x, Vector bound) {
   return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x.v, bound.v, _CMP_NLT_UQ), a.v)};
 }
+LIC_FAST_TARGET LIC_FAST_INLINE Vector numbers_of(Vector a) {
+  return {_mm512_cvtepi32_ps(_mm512_castps_si512(a.v))};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE void store_words(Vector a, std::int16_t* to) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                      _mm512_cvtsepi32_epi16(_mm512_cvtps_epi32(a.v)));
+}
+LIC_FAST_TARGET LIC_FAST_INLINE float largest(Vector a) { return _mm512_reduce_max_ps(a.v); }
 LIC_FAST_TARGET LIC_FAST_INLINE float total(Vector a) { return _mm512_reduce_add_ps(a.v); }
 
 /// a (1 - Phi(a)), Phi the normal distribution's, for 0 <= a, off by 1.6e-7 at most.
@@ -77,8 +85,8 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector normal_tail(Vector a) {
   const Vector piece = subtract(shifted, Vector::all(kShift));
   const Vector distance = fused(piece, Vector::all(-cpu::kTailPiece), a);
   const auto coefficient = [shifted](std::size_t power) LIC_FAST_TARGET -> Vector {
-    return {_mm512_permutexvar_ps(_mm512_castps_si512(shifted.v),
-                                  _mm512_load_ps(cpu::kTail[power]))};
+    return {
+        _mm512_permutexvar_ps(_mm512_castps_si512(shifted.v), _mm512_load_ps(cpu::kTail[power]))};
   };
   Vector sum = coefficient(4);
   sum = fused(sum, distance, coefficient(3));

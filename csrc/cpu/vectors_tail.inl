@@ -5,8 +5,7 @@
 LIC_FAST_TARGET LIC_FAST_INLINE Vector normal_tail(Vector a) {
   a = minimum(Vector::all(10), a);  // beyond it nothing is; in this order a NaN stays one
   const Vector size = multiply(a, Vector::all(0.70710678f));
-  const Vector t =
-      divide(Vector::all(1), fused(Vector::all(0.3275911f), size, Vector::all(1)));
+  const Vector t = divide(Vector::all(1), fused(Vector::all(0.3275911f), size, Vector::all(1)));
   Vector sum = Vector::all(1.061405429f);
   sum = fused(sum, t, Vector::all(-1.453152027f));
   sum = fused(sum, t, Vector::all(1.421413741f));

@@ -21,6 +21,8 @@ namespace {
 #include "cpu/vectors_avx2.inl"
 // The kernel, of these vectors.
 #include "linear/rows.inl"
+// How words are multiplied.
+#include "cpu/words_avx2.inl"
 
 }  // namespace
 
@@ -30,6 +32,10 @@ void avx2_kernel(const Problem& problem, std::size_t first, std::size_t last) {
   } else {
     Block<Floats, float>{problem, first, last - first}.run();
   }
+}
+
+void avx2_words_kernel(const Problem& problem, std::size_t first, std::size_t last) {
+  Block<Words, std::uint16_t>{problem, first, last - first}.run();
 }
 
 }  // namespace lic_fast::linear

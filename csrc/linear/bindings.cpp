@@ -46,13 +46,22 @@ Rows<Data> rows_of(Data* data, const py::array& x, std::size_t rows, std::size_t
   return {data, static_cast<std::size_t>(x.strides(0) / item)};
 }
 
-std::shared_ptr<Weights> make(const Floats& weights, const Floats& bias, bool pairs) {
+Products products_of_name(const std::string& name) {
+  if (name == "floats") return Products::kFloats;
+  if (name == "pairs") return Products::kPairs;
+  check(name == "words", "products must be floats, pairs or words");
+  return Products::kWords;
+}
+
+std::shared_ptr<Weights> make(const Floats& weights, const Floats& bias,
+                              const std::string& products) {
   check(weights.ndim() == 2 && weights.shape(0) > 0 && weights.shape(1) > 0,
         "weights must be (outputs, inputs), neither of them zero");
   check(bias.ndim() == 1 && bias.shape(0) == weights.shape(0), "bias must be (outputs,)");
+  const Products kind = products_of_name(products);
   const py::gil_scoped_release release;
   return std::make_shared<Weights>(weights.data(), bias.data(), size(weights, 0), size(weights, 1),
-                                   pairs ? Products::kPairs : Products::kFloats);
+                                   kind);
 }
 
 /// All but what stands before and behind the products.
@@ -66,7 +75,8 @@ Problem problem_of(const Weights& first, const Weights* second, const py::array&
     check(second->inputs == first.outputs && second->products == first.products,
           "the second map must take what the first one gives, with products of the same kind");
   }
-  check(bfloat16 || first.products == Products::kFloats, "pairs are for rows of bfloat16");
+  check(bfloat16 || first.products == Products::kFloats,
+        "pairs and words are for rows of bfloat16");
   const std::size_t rows = size(x, 0);
   const std::size_t outputs = second != nullptr ? second->outputs : first.outputs;
   Problem p{first, second, bfloat16, rows, {}, {}, {}, {}, {}, {}, {}, {}, 0};
@@ -123,7 +133,7 @@ void bind(py::module_& module) {
       "Whether it can, and pairs take half the time of as many floats.");
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "Linear", "A linear map with its weights packed; see lic_fast.ops.row_products.")
-      .def(py::init(&make), py::arg("weights"), py::arg("bias"), py::arg("pairs"))
+      .def(py::init(&make), py::arg("weights"), py::arg("bias"), py::arg("products") = "floats")
       .def("run", &run, py::arg("x").noconvert(), py::arg("out").noconvert(), py::kw_only(),
            py::arg("second") = py::none(), py::arg("residual").noconvert() = py::none(),
            py::arg("norm").noconvert() = py::none(), py::arg("epsilon") = 0.0f,

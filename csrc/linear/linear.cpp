@@ -5,18 +5,24 @@
 
 #include "cpu/bfloat16.hpp"
 #include "cpu/thread_pool.hpp"
+#include "cpu/words.hpp"
 
 namespace lic_fast::linear {
 namespace {
 
 // Multiplications of a task: less is done before another thread has woken.
 constexpr std::size_t kTask = std::size_t{1} << 20;
+// The largest word of a weight: 11 bits, more than those of a bfloat16, leave some 13 to inputs.
+constexpr float kLargestWeight = 2047;
 
 Kernel kernel(cpu::Isa isa, Products products) {
 #ifdef LIC_FAST_PAIRS
   if (products == Products::kPairs) return &avx512_pairs_kernel;
 #endif
 #ifdef LIC_FAST_X86
+  if (products == Products::kWords) {
+    return isa == cpu::Isa::kAvx2 ? &avx2_words_kernel : &avx512vnni_words_kernel;
+  }
   if (isa == cpu::Isa::kAvx512 || isa == cpu::Isa::kAvx512Vnni) return &avx512_kernel;
   if (isa == cpu::Isa::kAvx2) return &avx2_kernel;
 #else
@@ -52,21 +58,36 @@ Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, 
   }
   bias_.assign(panels() * kPanel, 0.0f);
   std::copy_n(bias, outputs, bias_.begin());
-  const std::size_t size = panels() * panel_size(), each = step();
+  // Where the weight of an output for an input lies.
+  const auto place = [this](std::size_t o, std::size_t i) {
+    const std::size_t each = step(), row = i / each * kPanel + o % kPanel;
+    return o / kPanel * panel_size() + row * each + i % each;
+  };
+  const std::size_t size = panels() * panel_size();
+  if (products == Products::kWords) {
+    words_.assign(size, 0);
+    scales_.assign(panels() * kPanel, 0.0f);
+    std::int64_t most = 0;
+    for (std::size_t o = 0; o < outputs; ++o) {
+      const auto weight = [&](std::size_t i) { return weights[o * inputs + i]; };
+      const auto word = [&](std::size_t i) -> std::int16_t& { return words_[place(o, i)]; };
+      scales_[o] = cpu::weight_words(inputs, kLargestWeight, weight, word, most);
+    }
+    limit_ = cpu::input_limit(most);
+    return;
+  }
   if (products == Products::kPairs) {
     pairs_.assign(size, 0);
   } else {
     floats_.assign(size, 0.0f);
   }
   for (std::size_t o = 0; o < outputs; ++o) {
-    const std::size_t panel = o / kPanel * panel_size(), lane = o % kPanel;
     for (std::size_t i = 0; i < inputs; ++i) {
       const float weight = weights[o * inputs + i];
-      const std::size_t place = panel + (i / each * kPanel + lane) * each + i % each;
       if (products == Products::kPairs) {
-        pairs_[place] = cpu::narrow<std::uint16_t>(weight);
+        pairs_[place(o, i)] = cpu::narrow<std::uint16_t>(weight);
       } else {
-        floats_[place] = weight;
+        floats_[place(o, i)] = weight;
       }
     }
   }
@@ -75,6 +96,9 @@ Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, 
 void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
   if (problem.first.products == Products::kPairs && isa != cpu::Isa::kAvx512Vnni) {
     throw std::invalid_argument("pairs are multiplied beside avx512vnni only");
+  }
+  if (problem.first.products == Products::kWords && !cpu::multiplies_words(isa)) {
+    throw std::invalid_argument("words are multiplied by avx2 and by avx512vnni");
   }
   const Kernel work = kernel(isa, problem.first.products);
   std::size_t products = problem.first.outputs * problem.first.inputs;

@@ -17,6 +17,7 @@
 #include "cpu/isa.hpp"
 #include "cpu/lines.hpp"
 #include "cpu/panels.hpp"
+#include "cpu/words.hpp"
 
 // Microsoft's compiler has other names for what these take.
 #if defined(LIC_FAST_X86) && !(defined(_MSC_VER) && !defined(__clang__))
@@ -37,10 +38,15 @@ enum class After { kActivation, kTimesRoot, kOverRoot };
 enum class Products {
   kFloats,  // of float32
   kPairs,   // of bfloat16, two at once, with sums of float32; for maps of bfloat16
+  kWords,   // of 16 bits, two at once, with sums of 32: twice the rate of floats; for such maps too
 };
 
 /// Weights in the order in which the kernels read them, zero in the padding: (panels, inputs,
-/// kPanel) of floats, or (panels, pairs of inputs, kPanel, 2) of bfloat16.
+/// kPanel) of floats, or (panels, pairs of inputs, kPanel, 2) of bfloat16 or words.
+///
+/// Words are weights over a scale of their own for each output. Inputs, too, become words over a
+/// scale for each row, within a limit for which no sum of cpu::kSummed products overflows, whatever
+/// they are.
 class Weights {
  public:
   /// `weights` is (outputs, inputs), `bias` (outputs,).
@@ -56,14 +62,21 @@ class Weights {
   std::size_t panel_size() const { return depth() * kPanel; }
   const float* floats() const { return floats_.data(); }
   const std::uint16_t* pairs() const { return pairs_.data(); }
+  const std::int16_t* words() const { return words_.data(); }
+  /// Of words, (panels, kPanel).
+  const float* scales() const { return scales_.data(); }
+  /// The largest word of an input.
+  float limit() const { return limit_; }
   /// Zero behind those of the outputs, for whole panels.
   const float* bias() const { return bias_.data(); }
 
  private:
-  std::size_t step() const { return products == Products::kPairs ? 2 : 1; }
+  std::size_t step() const { return products == Products::kFloats ? 1 : 2; }
 
-  cpu::Lines<float> floats_, bias_;
+  cpu::Lines<float> floats_, bias_, scales_;
   cpu::Lines<std::uint16_t> pairs_;
+  cpu::Lines<std::int16_t> words_;
+  float limit_ = 0;
 };
 
 /// Rows, each `stride` numbers behind the last.
@@ -106,7 +119,9 @@ using Kernel = void (*)(const Problem& problem, std::size_t first, std::size_t l
 void scalar_kernel(const Problem& problem, std::size_t first, std::size_t last);
 #ifdef LIC_FAST_X86
 void avx2_kernel(const Problem& problem, std::size_t first, std::size_t last);
+void avx2_words_kernel(const Problem& problem, std::size_t first, std::size_t last);
 void avx512_kernel(const Problem& problem, std::size_t first, std::size_t last);
+void avx512vnni_words_kernel(const Problem& problem, std::size_t first, std::size_t last);
 #endif
 #ifdef LIC_FAST_PAIRS
 void avx512_pairs_kernel(const Problem& problem, std::size_t first, std::size_t last);

@@ -37,7 +37,8 @@ struct End {
     const std::size_t there = std::min(size, outputs - std::min(outputs, first));
     for (std::size_t t = 0; t < count; ++t) {
       const char* const to = reinterpret_cast<const char*>(out + (row + t) * stride + first);
-      for (std::size_t at = 0; at < there * sizeof(To); at += 64) LIC_FAST_PREFETCH_WRITTEN(to + at);
+      for (std::size_t at = 0; at < there * sizeof(To); at += 64)
+        LIC_FAST_PREFETCH_WRITTEN(to + at);
     }
   }
 
@@ -56,7 +57,8 @@ struct End {
     };
     for (std::size_t t = 0; t < count; ++t, sums += size) {
       To* const out = end.out + (row + t) * end.stride + first;
-      const To* const skip = kSum ? end.residual + (row + t) * end.residual_stride + first : nullptr;
+      const To* const skip =
+          kSum ? end.residual + (row + t) * end.residual_stride + first : nullptr;
       std::size_t o = 0;
       for (; o + kWidth <= there; o += kWidth) {
         const Vector other = kSum ? Vector::load(skip + o) : Vector::zero();
@@ -73,6 +75,7 @@ struct End {
 template <class Product, class T>
 struct Block {
   using Number = typename Product::Number;
+  static constexpr bool kScaled = Product::kScaled;
 
   const Problem& p;
   std::size_t first, count;  // rows
@@ -86,49 +89,82 @@ struct Block {
   static const Number* weights(const Weights& w) {
     if constexpr (std::is_same_v<Number, float>) {
       return w.floats();
+    } else if constexpr (kScaled) {
+      return w.words();
     } else {
       return w.pairs();
     }
   }
 
+  /// Numbers from one row that is multiplied to the next: words are made by whole vectors.
+  static std::size_t row_size(const Weights& w) {
+    return kScaled ? (w.inputs + kWidth - 1) / kWidth * kWidth : w.depth();
+  }
+
   LIC_FAST_TARGET void run() const {
-    static thread_local cpu::Lines<Number> inputs, hidden;
+    // Of words the floats that they are made of.
+    using Between = std::conditional_t<kScaled, float, Number>;
+    static thread_local cpu::Lines<Number> inputs;
+    static thread_local cpu::Lines<Between> hidden;
     std::size_t stride = p.x.stride;
     const Number* in = nullptr;
+    float scales[kBlock];  // of the rows, where they are words
     if constexpr (std::is_same_v<Number, T>) in = row(p.x, 0);
     if (p.before != Before::kNothing || in == nullptr || p.first.depth() != p.first.inputs) {
-      stride = p.first.depth();
-      in = prepare(cpu::scratch(inputs, kBlock * stride), stride);
+      stride = row_size(p.first);
+      in = prepare(cpu::scratch(inputs, kBlock * stride), stride, scales);
     }
     const Weights& last = p.second == nullptr ? p.first : *p.second;
     const End<T> end{row(p.out, 0), p.out.stride, last.outputs,
                      p.residual.data == nullptr ? nullptr : row(p.residual, 0), p.residual.stride};
-    if (p.second == nullptr) return multiply_by(last, in, stride, p.after, p.activation, end);
-    const std::size_t width = last.depth();
-    Number* const between = cpu::scratch(hidden, kBlock * width);
-    multiply_by(p.first, in, stride, After::kActivation, p.activation,
-                End<Number>{between, width, width, nullptr, 0});
-    multiply_by(last, between, width, After::kActivation, Activation::kNone, end);
+    if (p.second == nullptr) {
+      return multiply_by(p.first, in, stride, scales, p.after, p.activation, end);
+    }
+    const std::size_t width = row_size(last);
+    Between* const between = cpu::scratch(hidden, kBlock * width);
+    multiply_by(p.first, in, stride, scales, After::kActivation, p.activation,
+                End<Between>{between, width, width, nullptr, 0});
+    const Number* second = nullptr;
+    if constexpr (kScaled) {
+      Number* const words = cpu::scratch(inputs, kBlock * width);
+      for (std::size_t i = 0; i < count; ++i) {
+        scales[i] = Product::make(between + i * width, width, last.limit(), words + i * width);
+      }
+      second = words;
+    } else {
+      second = between;
+    }
+    multiply_by(last, second, width, scales, After::kActivation, Activation::kNone, end);
   }
 
   /// The rows as numbers that are multiplied, zero beyond their end.
-  LIC_FAST_TARGET const Number* prepare(Number* out, std::size_t depth) const {
-    const std::size_t inputs = p.first.inputs;
+  LIC_FAST_TARGET const Number* prepare(Number* out, std::size_t size, float* scales) const {
     for (std::size_t i = 0; i < count; ++i) {
-      const T* const from = row(p.x, i);
-      Number* const to = out + i * depth;
-      if (p.before == Before::kNorm) {
-        normalise(from, inputs, p.norm_weight, p.norm_bias, p.epsilon, to);
+      if constexpr (kScaled) {
+        static thread_local cpu::Lines<float> memory;
+        float* const numbers = cpu::scratch(memory, size);
+        prepare_row(row(p.x, i), numbers, size);
+        scales[i] = Product::make(numbers, size, p.first.limit(), out + i * size);
       } else {
-        for (std::size_t c = 0; c < inputs; c += kWidth) {
-          const std::size_t here = std::min(kWidth, inputs - c);
-          const Vector x = load_some(from + c, here);
-          store_some(p.before == Before::kSquare ? multiply(x, x) : x, to + c, here);
-        }
+        prepare_row(row(p.x, i), out + i * size, size);
       }
-      std::fill(to + inputs, to + depth, Number{});
     }
     return out;
+  }
+
+  template <class To>
+  LIC_FAST_TARGET LIC_FAST_INLINE void prepare_row(const T* from, To* to, std::size_t size) const {
+    const std::size_t inputs = p.first.inputs;
+    if (p.before == Before::kNorm) {
+      normalise(from, inputs, p.norm_weight, p.norm_bias, p.epsilon, to);
+    } else {
+      for (std::size_t c = 0; c < inputs; c += kWidth) {
+        const std::size_t here = std::min(kWidth, inputs - c);
+        const Vector x = load_some(from + c, here);
+        store_some(p.before == Before::kSquare ? multiply(x, x) : x, to + c, here);
+      }
+    }
+    std::fill(to + inputs, to + size, To{});
   }
 
   /// Has the rows of the next block on their way while this one is computed: a run of them is too
@@ -149,8 +185,10 @@ struct Block {
   /// Writes the activation of all products, with the bias and the residual.
   template <class To>
   LIC_FAST_TARGET void multiply_by(const Weights& w, const Number* in, std::size_t stride,
-                                   After after, Activation activation, const End<To>& end) const {
-    const std::size_t steps = w.depth() / Product::kStep, panels = w.panels();
+                                   const float* scales, After after, Activation activation,
+                                   const End<To>& end) const {
+    const std::size_t depth = w.depth(), panels = w.panels();
+    const std::size_t summed = kScaled ? cpu::kSummed : depth;
     // Groups of panels of about one size: a single one would leave most registers empty.
     const std::size_t groups = (panels + kTogether - 1) / kTogether;
     const bool reads = &w == &p.first, writes = p.second == nullptr || &w == p.second;
@@ -163,9 +201,16 @@ struct Block {
         if (group == 0 && reads) ask_for(i + kBlock);
         if (writes) end.ask_for(i, here, begin * kPanel, across * kPanel);
         alignas(64) float sums[kRows * kTogether * kPanel];
-        multiplication<Product>(here, across)(in + i * stride, stride,
-                                              weights(w) + begin * w.panel_size(), w.panel_size(),
-                                              steps, w.bias() + begin * kPanel, sums);
+        for (std::size_t from = 0; from < depth; from += summed) {
+          typename Product::Scales own{};
+          if constexpr (kScaled) {
+            own = {scales + i, w.scales() + begin * kPanel, kPanel, from > 0};
+          }
+          const std::size_t steps = std::min(summed, depth - from) / Product::kStep;
+          multiplication<Product>(here, across)(
+              in + i * stride + from, stride, weights(w) + begin * w.panel_size() + from * kPanel,
+              w.panel_size(), steps, w.bias() + begin * kPanel, own, sums);
+        }
         write(end, activation, sums, i, here, begin * kPanel, across * kPanel);
       }
     }

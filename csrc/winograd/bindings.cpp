@@ -99,8 +99,8 @@ void run(const Weights& weights, const py::array& x, const Floats& bias, py::arr
 
 void bind(py::module_& module) {
   module.def(
-      "multiplies_words", [] { return cpu::default_isa() == cpu::Isa::kAvx512Vnni; },
-      "Whether Winograd can have products of words of 16 bits.");
+      "multiplies_words", [] { return cpu::multiplies_words(cpu::default_isa()); },
+      "Whether Winograd and Linear can have products of words of 16 bits, and gain by it.");
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "Winograd",
       "Weights of a convolution by minimal filtering, transformed; see lic_fast.ops.winograd.")

@@ -223,9 +223,9 @@ LIC_FAST_TARGET void multiply_panels(const Problem& p, const Block& block, const
     const float* const own = weights + place * channels * kPanel;
     for (std::size_t t = 0; t < block.count; t += kRows) {
       const std::size_t tiles = std::min(kRows, block.count - t);
-      multiplication<Floats>(tiles, panels.count)(
-          block.inputs + place * inputs + t * channels, channels, own, w.panel_size(), channels,
-          nullptr, products + place * distance + t * across);
+      multiplication<Floats>(tiles, panels.count)(block.inputs + place * inputs + t * channels,
+                                                  channels, own, w.panel_size(), channels, nullptr,
+                                                  {}, products + place * distance + t * across);
     }
   }
 }

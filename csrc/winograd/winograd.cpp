@@ -7,6 +7,7 @@
 
 #include "cpu/lines.hpp"
 #include "cpu/thread_pool.hpp"
+#include "cpu/words.hpp"
 
 namespace lic_fast::winograd {
 namespace {
@@ -47,8 +48,10 @@ void for_panels(const Panels& all, const Kernels& work, const Function& function
 
 #ifdef LIC_FAST_X86
 /// The same as compute_tiles by words.
-void compute_words(const Problem& problem, const Block& run, const Kernels& work,
+void compute_words(const Problem& problem, const Block& run, const Kernels& work, cpu::Isa isa,
                    cpu::Lines<float>& memory) {
+  const WordKernels& words_work =
+      isa == cpu::Isa::kAvx2 ? kAvx2WordKernels : kAvx512VnniWordKernels;
   const Weights& w = problem.weights;
   const std::size_t words = kPlaces * word_place_size(run.count, w.in_channels) / 2;
   const std::size_t scales = (kPlaces * run.count + kPanel - 1) / kPanel * kPanel;
@@ -59,18 +62,18 @@ void compute_words(const Problem& problem, const Block& run, const Kernels& work
   float* const numbers = own + words + scales;
   for (std::size_t t = 0; t < run.count; ++t) {
     work.read(problem, {run.first + t, 1, numbers}, 0, 1);
-    read_words(w, block, t, numbers);
+    words_work.read(w, block, t, numbers);
   }
   for_panels({0, w.panels()}, work, [&](const Panels& panels) {
-    multiply_words(w, block, panels, numbers + one);
+    words_work.multiply(w, block, panels, numbers + one);
     work.finish(problem, run, panels, numbers + one);
   });
 }
 #endif
 
 /// Each thread computes whole outputs of its tiles.
-void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& work,
-                   unsigned threads) {
+void compute_tiles(const Problem& problem, std::size_t tiles, cpu::Isa isa, unsigned threads) {
+  const Kernels& work = kernels(isa);
   const Weights& w = problem.weights;
   const std::size_t fitting = kInputs / (kPlaces * w.in_channels);
   const std::size_t most = std::clamp(fitting, kTiles, kMostTiles);
@@ -84,7 +87,7 @@ void compute_tiles(const Problem& problem, std::size_t tiles, const Kernels& wor
     const std::size_t first = task * count, here = std::min(count, tiles - first);
 #ifdef LIC_FAST_X86
     if (w.products == Products::kWords) {
-      compute_words(problem, {first, here, nullptr}, work, memory);
+      compute_words(problem, {first, here, nullptr}, work, isa, memory);
       return;
     }
 #endif
@@ -195,29 +198,17 @@ void Weights::make_words(unsigned threads) {
   words_.assign(panels() * panel_size(), 0);
   scales_.assign(panels() * kPlaces * kPanel, 0.0f);
   cpu::ThreadPool::instance().run(kPlaces, threads, [&](std::size_t place) {
-    std::int64_t most = 1;  // the largest sum of an output's words' magnitudes
+    std::int64_t most = 0;  // the largest sum of an output's words' magnitudes
     for (std::size_t o = 0; o < out_channels; ++o) {
       const std::size_t first = (o / kPanel * kPlaces + place) * in_channels * kPanel;
       const auto weight = [&](std::size_t i) { return packed_[first + i * kPanel + o % kPanel]; };
-      float top = 0, zero = 0;
-      for (std::size_t i = 0; i < in_channels; ++i) {
-        top = std::max(top, std::fabs(weight(i)));
-        zero += weight(i) * 0;  // no number for such and for infinity
-      }
-      float& scale = scales_[(o / kPanel * kPlaces + place) * kPanel + o % kPanel];
-      scale = top / kLargestWeight + zero;
-      if (!(scale > 0)) continue;
-      std::int64_t sum = 0;
-      for (std::size_t i = 0; i < in_channels; ++i) {
-        if (i % kSummed == 0) sum = 0;
-        const long word = std::lrint(weight(i) / scale);
-        words_[first + (i / 2 * kPanel + o % kPanel) * 2 + i % 2] = static_cast<std::int16_t>(word);
-        sum += std::abs(word);
-        most = std::max(most, sum);
-      }
+      const auto word = [&](std::size_t i) -> std::int16_t& {
+        return words_[first + (i / 2 * kPanel + o % kPanel) * 2 + i % 2];
+      };
+      scales_[(o / kPanel * kPlaces + place) * kPanel + o % kPanel] =
+          cpu::weight_words(in_channels, kLargestWeight, weight, word, most);
     }
-    constexpr std::int64_t kLimit = 0x7FFFFFFF, kLargest = 0x7FFF;
-    limits_[place] = static_cast<float>(std::min(kLargest, kLimit / most));
+    limits_[place] = cpu::input_limit(most);
   });
   packed_ = {};
 }
@@ -228,11 +219,11 @@ void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
   const std::size_t tiles =
       problem.batch * ((problem.height + step - 1) / step) * ((problem.width + step - 1) / step);
   if (tiles == 0) return;
-  if (w.products == Products::kWords && isa != cpu::Isa::kAvx512Vnni) {
-    throw std::invalid_argument("words are multiplied by avx512vnni");
+  if (w.products == Products::kWords && !cpu::multiplies_words(isa)) {
+    throw std::invalid_argument("words are multiplied by avx2 and by avx512vnni");
   }
   if (w.transformed) {
-    compute_tiles(problem, tiles, kernels(isa), threads);
+    compute_tiles(problem, tiles, isa, threads);
   } else {
     compute_panels(problem, tiles, kernels(isa), threads);
   }

@@ -19,6 +19,7 @@
 #include "cpu/isa.hpp"
 #include "cpu/lines.hpp"
 #include "cpu/panels.hpp"
+#include "cpu/words.hpp"
 
 namespace lic_fast::winograd {
 
@@ -44,7 +45,7 @@ enum class Products {
 ///
 /// Words are weights over a scale of their own for each place and output, (panels, kPlaces, pairs
 /// of inputs, kPanel, 2). Inputs, too, become words over a scale for each place and tile, within
-/// limits for which no sum of kSummed products overflows, whatever they are.
+/// limits for which no sum of cpu::kSummed products overflows, whatever they are.
 class Weights {
  public:
   /// `weights` is (out_channels, in_channels, kernel, kernel), kernel 3 or 5.
@@ -152,27 +153,27 @@ struct WordBlock {
   std::int16_t* inputs;
   float* scales;
 };
-/// Inputs whose products are summed as integers: more would leave too few bits to each.
-inline constexpr std::size_t kSummed = 384;
 /// Words from one place to the next.
 inline constexpr std::size_t word_place_size(std::size_t tiles, std::size_t channels) {
   return tiles * channels + 2 * kPanel;
 }
 
-#ifdef LIC_FAST_X86
-/// The transformed input of a tile of the block, (kPlaces, in_channels) of floats by place_size
-/// apart, as words.
-void read_words(const Weights& weights, const WordBlock& block, std::size_t tile,
-                const float* numbers);
-/// As Kernels::multiply.
-void multiply_words(const Weights& weights, const WordBlock& block, const Panels& panels,
-                    float* products);
-#endif
+struct WordKernels {
+  /// The transformed input of a tile of the block, (kPlaces, in_channels) of floats by place_size
+  /// apart, as words.
+  void (*read)(const Weights& weights, const WordBlock& block, std::size_t tile,
+               const float* numbers);
+  /// As Kernels::multiply.
+  void (*multiply)(const Weights& weights, const WordBlock& block, const Panels& panels,
+                   float* products);
+};
 
 extern const Kernels kScalarKernels;
 #ifdef LIC_FAST_X86
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
+extern const WordKernels kAvx2WordKernels;
+extern const WordKernels kAvx512VnniWordKernels;
 #endif
 
 }  // namespace lic_fast::winograd

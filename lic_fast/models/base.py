@@ -28,7 +28,7 @@ from lic_fast.models.fingerprint import fingerprint
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
-from lic_fast.ops.dispatch import fast_bfloat16
+from lic_fast.ops.dispatch import fast_bfloat16, transform_type
 from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["Precision", "SliceCompressionModel"]
@@ -83,10 +83,10 @@ class SliceCompressionModel(CompressionModel):
         others weights stay as they are and are converted once; the entropy path
         keeps the parameters' type, and so do training and whatever else needs
         gradients. The default is "float32", and for a portable model "bfloat16" on
-        a CPU or GPU that computes in it natively: nothing depends on how its
-        transforms round. The choice is no part of the state dict or the
-        fingerprint, and a stream decodes at any precision: only the
-        reconstruction's last bits change.
+        a CPU or GPU that is faster in it: nothing depends on how its transforms
+        round. CPUs compute in float32 for "float16", which they do not multiply.
+        The choice is no part of the state dict or the fingerprint, and a stream
+        decodes at any precision: only the reconstruction's last bits change.
         """
         if self._precision is None:
             fast = self.portable and fast_bfloat16(self._medians().device)
@@ -148,9 +148,7 @@ class SliceCompressionModel(CompressionModel):
             return transform(x)
         if x.device.type == "cpu" and current_backend() == "auto":
             x = x.contiguous(memory_format=torch.channels_last)
-        if self.precision == "float32":
-            return transform(x)
-        return transform(x.to(getattr(torch, self.precision))).to(x.dtype)
+        return transform(x.to(transform_type(self.precision, x))).to(x.dtype)
 
     # The entropy path.
 

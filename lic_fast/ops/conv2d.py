@@ -94,10 +94,11 @@ def _of_pixels(
     residual: Tensor | None,
 ) -> Tensor:
     """A 1x1 convolution as a linear map of each pixel's channels."""
+    products = row_products.products_for(x.dtype)
     multiply = prepared(
-        ("row products", x.dtype),
+        ("row products", products),
         present(weight, bias),
-        lambda: row_products.Linear(weight.flatten(1), bias, x.dtype),
+        lambda: row_products.Linear(weight.flatten(1), bias, products),
     )
     skip = None if residual is None else residual.permute(0, 2, 3, 1)
     return multiply(x.permute(0, 2, 3, 1), activation, skip).permute(0, 3, 1, 2)

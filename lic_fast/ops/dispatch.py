@@ -7,10 +7,18 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from lic_fast import _C
 from lic_fast.ops import onednn
 from lic_fast.ops.backend import current_backend
 
-__all__ = ["exact_on_cpu", "fast_bfloat16", "fast_on_cpu", "inference", "untraced"]
+__all__ = [
+    "exact_on_cpu",
+    "fast_bfloat16",
+    "fast_on_cpu",
+    "inference",
+    "transform_type",
+    "untraced",
+]
 
 
 def exact_on_cpu(x: Tensor) -> bool:
@@ -55,11 +63,27 @@ def _requires_grad(tensor: Tensor | None) -> bool:
 
 @lru_cache
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16, and does not only convert from it."""
+    """Whether the device computes faster in bfloat16 than in float32.
+
+    A CPU does where it multiplies bfloat16, and where maps of it are multiplied as words of 16
+    bits, see :mod:`lic_fast.ops.winograd`.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     # Private, but there is no other way to ask; where they are missing, float32 is never wrong.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
-    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+    return _C.multiplies_words() or any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+
+
+def transform_type(precision: str, x: Tensor) -> torch.dtype:
+    """In which a transform of x computes at this precision of :mod:`lic_fast.models`.
+
+    PyTorch's operators in float16 take minutes for a picture on CPUs that do not multiply it,
+    nearly all of them, and nothing of lic_fast's computes in it there.
+    """
+    on_cpu = x.device.type == "cpu" and current_backend() == "auto"
+    if precision == "float32" or (precision == "float16" and on_cpu):
+        return x.dtype
+    return getattr(torch, precision)

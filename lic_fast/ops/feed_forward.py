@@ -72,8 +72,9 @@ def feed_forward(
     _check(x, *parameters)
     if fast_on_cpu(x, *parameters):
         if row_products.usable(x):
-            widen = row_products.packed(weight1, bias1, x.dtype)
-            narrow = row_products.packed(weight2, bias2, x.dtype)
+            products = row_products.products_for(x.dtype)
+            widen = row_products.packed(weight1, bias1, products)
+            narrow = row_products.packed(weight2, bias2, products)
             norm = (norm_weight, norm_bias, eps)
             return widen(x, "gelu", x, norm=norm, second=narrow, out=out)
         return _in_chunks(x, *parameters, eps, out)

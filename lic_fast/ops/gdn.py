@@ -47,7 +47,9 @@ def gdn(
         x = x.contiguous(memory_format=torch.channels_last)
         out = x if overwrite else torch.empty_like(x)
         if row_products.usable(x):
-            mix = row_products.packed(gamma, beta, x.dtype)
+            # Not as words: of squares small ones disappear beside a large one of another channel.
+            products = "pairs" if row_products.products_for(x.dtype) == "pairs" else "floats"
+            mix = row_products.packed(gamma, beta, products)
             mix.normalise(as_tokens(x), as_tokens(out), inverse)
         else:
             _in_chunks(x, gamma, beta, inverse, out)

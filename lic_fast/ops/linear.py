@@ -40,7 +40,8 @@ def linear(
     """
     if fast_on_cpu(x, weight, bias, residual, *([] if norm is None else norm[:2])):
         if row_products.usable(x):
-            return row_products.packed(weight, bias, x.dtype)(x, activation, residual, norm)
+            products = row_products.products_for(x.dtype)
+            return row_products.packed(weight, bias, products)(x, activation, residual, norm)
         x = x if norm is None else layer_norm(x, *norm)
         return packed_linear(weight, bias, x.dtype)(x, activation, residual)
     x = x if norm is None else layer_norm(x, *norm)

@@ -9,12 +9,23 @@ each call (``benchmarks/results/layers.md``).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["Activation", "Convolution", "Linear", "TransposedConvolution", "activate", "usable"]
+from lic_fast import _C
+
+__all__ = [
+    "Activation",
+    "Convolution",
+    "Linear",
+    "TransposedConvolution",
+    "activate",
+    "has_tiles",
+    "usable",
+]
 
 Activation = Literal["none", "relu", "leaky_relu", "gelu"]
 """What follows a linear map: nothing, ReLU, leaky ReLU of slope 0.01, or GELU with erf."""
@@ -41,12 +52,34 @@ _AVAILABLE = _available()
 
 
 def usable(x: Tensor) -> bool:
-    """Whether these functions take `x`: float32, or bfloat16 where the CPU multiplies it."""
+    """Whether these functions take `x`: float32 or bfloat16 on the CPU."""
     if not (_AVAILABLE and x.device.type == "cpu" and torch.backends.mkldnn.enabled):
         return False
-    if x.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return x.dtype == torch.float32
+    return x.dtype in (torch.float32, torch.bfloat16)
+
+
+@lru_cache
+def has_tiles() -> bool:
+    """Whether oneDNN multiplies bfloat16 by AMX, at many times the rate of vectors of floats."""
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+
+
+@lru_cache
+def _multiplied(dtype: torch.dtype) -> torch.dtype:
+    """The type in which maps of `dtype` are multiplied here.
+
+    Without units for bfloat16 oneDNN has no products of it, or such that convert every number
+    whenever it is read. Without AMX, those of Intel's CPUs take twice as long as float32's.
+    """
+    if dtype != torch.bfloat16 or not x86():
+        return dtype
+    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() and (has_tiles() or _C.fast_pairs())
+    return dtype if fast else torch.float32
+
+
+def x86() -> bool:
+    """Whether the CPU is one of those whose instruction sets are known here."""
+    return "avx2" in _C.instruction_sets()
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:
@@ -64,18 +97,21 @@ class Linear:
     """A linear map with its weights packed, see :func:`lic_fast.ops.linear`."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
-        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
-        self._bias = _as(bias, dtype)
+        self._type = _multiplied(dtype)
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(self._type))
+        self._bias = _as(bias, self._type)
 
     def __call__(
         self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None
     ) -> Tensor:
         """(..., N) to (..., M)."""
-        multiply = torch.ops.mkldnn._linear_pointwise
+        multiply, dtype = torch.ops.mkldnn._linear_pointwise, x.dtype
+        x = x.to(self._type)
         if residual is None:
-            return multiply(x, self._packed, self._bias, *_ENDS[activation])
+            return multiply(x, self._packed, self._bias, *_ENDS[activation]).to(dtype)
+        residual = residual.to(self._type)
         out = multiply.binary(x, residual, self._packed, self._bias, "add")
-        return activate(out, activation)
+        return activate(out, activation).to(dtype)
 
 
 class Convolution:
@@ -101,25 +137,38 @@ class Convolution:
         dtype: torch.dtype,
         shape: Sequence[int],
     ) -> None:
+        self._type = _multiplied(dtype)
         self._packed = torch.ops.mkldnn._reorder_convolution_weight(
-            weight.detach().to(dtype), padding, stride, (1, 1), groups, list(shape)
+            weight.detach().to(self._type), padding, stride, (1, 1), groups, list(shape)
         )
-        self._bias = _as(bias, dtype)
+        self._bias = _as(bias, self._type)
         self._form = (padding, stride, (1, 1), groups)
 
     def __call__(
         self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None
     ) -> Tensor:
         """(B, N, H, W) to (B, M, H', W'), with channels last."""
-        x = x.contiguous(memory_format=torch.channels_last)
+        dtype, x = x.dtype, self._map(x)
         convolve = torch.ops.mkldnn._convolution_pointwise
         if residual is None:
-            return convolve(x, self._packed, self._bias, *self._form, *_ENDS[activation])
-        residual = residual.contiguous(memory_format=torch.channels_last)
+            out = convolve(x, self._packed, self._bias, *self._form, *_ENDS[activation])
+            return out.to(dtype)
         out = convolve.binary(
-            x, residual, self._packed, self._bias, *self._form, "add", 1.0, None, [], None
+            x,
+            self._map(residual),
+            self._packed,
+            self._bias,
+            *self._form,
+            "add",
+            1.0,
+            None,
+            [],
+            None,
         )
-        return activate(out, activation)
+        return activate(out, activation).to(dtype)
+
+    def _map(self, x: Tensor) -> Tensor:
+        return x.to(self._type, memory_format=torch.channels_last)
 
 
 class TransposedConvolution:
@@ -138,18 +187,25 @@ class TransposedConvolution:
         dtype: torch.dtype,
         shape: Sequence[int],
     ) -> None:
+        self._type = _multiplied(dtype)
         self._packed = torch.ops.mkldnn._reorder_convolution_transpose_weight(
-            weight.detach().to(dtype), padding, output_padding, stride, (1, 1), 1, list(shape)
+            weight.detach().to(self._type), padding, output_padding, stride, (1, 1), 1, list(shape)
         )
-        self._bias = _as(bias, dtype)
+        self._bias = _as(bias, self._type)
         self._form = (padding, output_padding, stride, (1, 1), 1)
 
     def __call__(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, H', W'), with channels last."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        return torch.ops.mkldnn._convolution_transpose_pointwise(
-            x, self._packed, self._bias, *self._form, "none", [], ""
+        out = torch.ops.mkldnn._convolution_transpose_pointwise(
+            x.to(self._type, memory_format=torch.channels_last),
+            self._packed,
+            self._bias,
+            *self._form,
+            "none",
+            [],
+            "",
         )
+        return out.to(x.dtype)
 
 
 def _as(bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:

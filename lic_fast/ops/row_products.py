@@ -5,8 +5,11 @@ activation behind, and a feed-forward half from norm to residual, so that what l
 in the nearest caches. For channels by the dozen that is half of the time that oneDNN's matrix
 products and single passes take (``benchmarks/results/layers.md``).
 
-Maps of bfloat16 are multiplied as pairs, with sums in float32, where the processor does so at twice
-the rate, and else as float32. Tiles of AMX are left to oneDNN.
+Maps of bfloat16 are multiplied as pairs, with sums in float32, where the processor does so at
+twice the rate. Else they are multiplied as words of 16 bits, with sums of integers, where it
+multiplies those faster than float32 (AVX2, AVX512-VNNI): over a scale for each row and one for each
+output a word has 11 bits and more, and its rounding disappears in that of the maps. Tiles of AMX
+are left to oneDNN.
 """
 
 from __future__ import annotations
@@ -14,21 +17,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from lic_fast import _C
-from lic_fast.ops.onednn import Activation
+from lic_fast.ops.onednn import Activation, has_tiles
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array, rows_of
-from lic_fast.ops.winograd import has_tiles, wide_vectors
+from lic_fast.ops.winograd import wide_vectors
 
-__all__ = ["Linear", "Norm", "onednn_products", "packed", "usable"]
+__all__ = ["Linear", "Norm", "Products", "onednn_products", "packed", "products_for", "usable"]
 
 Norm = tuple[Tensor, Tensor, float]
 """A layer norm's weight and bias, (C,), and epsilon."""
+
+Products = Literal["floats", "pairs", "words"]
+"""How numbers are multiplied: as float32, pairs of bfloat16 or words of 16 bits."""
 
 
 _onednn: ContextVar[bool] = ContextVar("lic_fast_onednn_products", default=False)
@@ -57,15 +63,14 @@ class Linear:
     Args:
         weight: (M, N).
         bias: (M,) or None.
-        dtype: Type of the maps, float32 or bfloat16.
+        products: See :func:`products_for`.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, products: Products) -> None:
         self._outputs = len(weight)
         offsets = torch.zeros(len(weight)) if bias is None else bias.detach().float()
-        pairs = dtype == torch.bfloat16 and _C.fast_pairs()
         self._packed = _C.Linear(
-            weight.detach().float().contiguous().numpy(), offsets.contiguous().numpy(), pairs
+            weight.detach().float().contiguous().numpy(), offsets.contiguous().numpy(), products
         )
 
     def __call__(
@@ -113,10 +118,19 @@ class Linear:
         self._packed.run_gdn(rows, array(_rows_into(out)), inverse=inverse, threads=threads)
 
 
-def packed(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Linear:
+def products_for(dtype: torch.dtype) -> Products:
+    """How linear maps of this type are multiplied here."""
+    if dtype != torch.bfloat16:
+        return "floats"
+    if _C.fast_pairs():
+        return "pairs"
+    return "words" if _C.multiplies_words() else "floats"
+
+
+def packed(weight: Tensor, bias: Tensor | None, products: Products) -> Linear:
     """The map with its weights packed, made once."""
     return prepared(
-        ("row products", dtype), present(weight, bias), lambda: Linear(weight, bias, dtype)
+        ("row products", products), present(weight, bias), lambda: Linear(weight, bias, products)
     )
 
 

@@ -20,13 +20,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from lic_fast import _C
-from lic_fast.ops.onednn import Activation, Pair
+from lic_fast.ops.onednn import Activation, Pair, has_tiles
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array
 
@@ -36,7 +35,6 @@ __all__ = [
     "convolve",
     "direct_convolutions",
     "fits",
-    "has_tiles",
     "shuffles",
     "wide_vectors",
 ]
@@ -86,12 +84,6 @@ def _set(variable: ContextVar[bool]) -> Iterator[None]:
 def wide_vectors() -> bool:
     """Whether csrc has vectors of eight and more: else oneDNN is faster."""
     return "avx2" in _C.instruction_sets() and os.environ.get("LIC_FAST_ISA") != "scalar"
-
-
-@lru_cache
-def has_tiles() -> bool:
-    """Whether oneDNN multiplies bfloat16 by AMX, at many times the rate of vectors of floats."""
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
 def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1) -> bool:

@@ -132,7 +132,7 @@ void check_winograd(std::mt19937& random) {
     const winograd::Map<const void> input{x.data(), rows * columns * inputs,
                                           phases * columns * each, each};
     const winograd::Map<void> output{out, area * of_pixel, across * of_pixel, of_pixel};
-    const bool by_words = sizeof(T) == 2 && isa == cpu::Isa::kAvx512Vnni;
+    const bool by_words = sizeof(T) == 2 && cpu::multiplies_words(isa);
     winograd::compute({by_words ? words : packed, bias.data(), sizeof(T) == 2, batch, rows, columns,
                        phases, shuffle, input, residual, output, activation},
                       isa, 2);
@@ -185,6 +185,7 @@ void check_linear(std::mt19937& random) {
     if (sizeof(T) == 2 && isa == cpu::Isa::kAvx512Vnni && linear::has_pairs()) {
       run(linear::Products::kPairs, isa, out);
     }
+    if (sizeof(T) == 2 && cpu::multiplies_words(isa)) run(linear::Products::kWords, isa, out);
   });
   // Divisive normalisation, over its own input.
   auto gamma = scaled(inputs, inputs);

@@ -20,8 +20,10 @@ def test_other_precisions_give_almost_the_same_picture(model, precision, name):
         # Any precision decodes any stream.
         out = net.decode(streams)
         assert out.dtype == torch.float32
-        # bfloat16 has 8 bits of mantissa; tens of layers add up.
-        assert 0 < (out - expected).abs().max() < 0.06
+        # bfloat16 has 8 bits of mantissa; tens of layers add up. CPUs have no fast float16.
+        error = (out - expected).abs().max()
+        assert error < 0.06
+        assert (error > 0) == (precision == "bfloat16" or name == "reference")
         own = net.encode(x)
         torch.testing.assert_close(net(x)["x_hat"].clamp(0, 1), net.decode(own))
         net.precision = "float32"

@@ -16,12 +16,16 @@ from lic_fast.ops.linear import activated
 from lic_fast.ops.rows import array
 
 ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
-# Instruction set, and whether bfloat16 is multiplied as pairs.
-KERNELS = [(isa, False) for isa in rans.instruction_sets()]
-KERNELS += [(rans.instruction_sets()[-1], True)] if _C.has_pairs() else []
-every_kernel = pytest.mark.parametrize(("isa", "pairs"), KERNELS)
+WITH_WORDS = [isa for isa in rans.instruction_sets() if isa in ("avx2", "avx512vnni")]
+# Instruction set, and how numbers are multiplied; all but floats are for bfloat16.
+KERNELS = [(isa, "floats") for isa in rans.instruction_sets()]
+KERNELS += [(rans.instruction_sets()[-1], "pairs")] if _C.has_pairs() else []
+KERNELS += [(isa, "words") for isa in WITH_WORDS]
+every_kernel = pytest.mark.parametrize(("isa", "products"), KERNELS)
+every_isa_with_words = pytest.mark.parametrize("isa", WITH_WORDS)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-WIDTHS = [1, 2, 3, 15, 16, 17, 31, 32, 48, 64, 80, 100]
+# Beyond 384 the products of words have several sums.
+WIDTHS = [1, 2, 3, 15, 16, 17, 31, 32, 48, 64, 80, 100, 400]
 SHAPES = {
     "rows": st.integers(0, 110),
     "inputs": st.sampled_from(WIDTHS),
@@ -43,15 +47,16 @@ def weights(generator, outputs, inputs):
     return torch.randn(outputs, inputs, generator=generator) / inputs**0.5
 
 
-def packed(weight, bias, pairs):
-    return _C.Linear(weight.numpy(), bias.numpy(), pairs)
+def packed(weight, bias, products):
+    return _C.Linear(weight.numpy(), bias.numpy(), products)
 
 
-def check(actual, expected, dtype, pairs=False):
-    """Float32 arithmetic, then one rounding; pairs round what they multiply too."""
+def check(actual, expected, dtype, products="floats"):
+    """Float32 arithmetic, then one rounding; others round what they multiply too."""
     assert actual.dtype == dtype
     rounding = 2.0**-8 if dtype == torch.bfloat16 else 0.0
-    limit = (2.0**-6 if pairs else 1e-5) * max(1.0, expected.abs().max().item())
+    relative = {"floats": 1e-5, "pairs": 2.0**-6, "words": 2.0**-8}[products]
+    limit = relative * max(1.0, expected.abs().max().item())
     torch.testing.assert_close(actual.double(), expected, rtol=rounding, atol=limit)
 
 
@@ -65,9 +70,9 @@ def check(actual, expected, dtype, pairs=False):
     norm=st.booleans(),
 )
 def test_a_map_is_the_definition(
-    isa, pairs, dtype, rows, inputs, outputs, gap, threads, seed, activation, residual, norm
+    isa, products, dtype, rows, inputs, outputs, gap, threads, seed, activation, residual, norm
 ):
-    if pairs and dtype == torch.float32:
+    if products != "floats" and dtype == torch.float32:
         return
     generator = torch.Generator().manual_seed(seed)
     x = operand(generator, rows, inputs, gap, dtype)
@@ -75,7 +80,7 @@ def test_a_map_is_the_definition(
     weight, bias = weights(generator, outputs, inputs), torch.randn(outputs, generator=generator)
     factors, offsets = torch.randn(2, inputs, generator=generator)
     whole = torch.full((rows, outputs + gap), float("nan"), dtype=dtype)  # poisoned
-    packed(weight, bias, pairs).run(
+    packed(weight, bias, products).run(
         array(x),
         array(whole[:, :outputs]),
         residual=array(skip) if residual else None,
@@ -93,7 +98,7 @@ def test_a_map_is_the_definition(
         given_ = F.layer_norm(given_, (inputs,), factors.double(), offsets.double(), 1e-3)
     expected = F.linear(given_, weight.double(), bias.double())
     expected = activated(expected + skip.double() if residual else expected, activation)
-    check(whole[:, :outputs], expected, dtype, pairs)
+    check(whole[:, :outputs], expected, dtype, products)
 
 
 @every_kernel
@@ -101,9 +106,9 @@ def test_a_map_is_the_definition(
 @settings(max_examples=40, deadline=None)
 @given(**SHAPES, hidden=st.sampled_from(WIDTHS))
 def test_a_feed_forward_half_is_the_definition(
-    isa, pairs, dtype, rows, inputs, outputs, gap, threads, seed, hidden
+    isa, products, dtype, rows, inputs, outputs, gap, threads, seed, hidden
 ):
-    if pairs and dtype == torch.float32:
+    if products != "floats" and dtype == torch.float32:
         return
     generator = torch.Generator().manual_seed(seed)
     x = operand(generator, rows, inputs, gap, dtype)
@@ -112,10 +117,10 @@ def test_a_feed_forward_half_is_the_definition(
     biases = torch.randn(hidden, generator=generator), torch.randn(outputs, generator=generator)
     factors, offsets = torch.randn(2, inputs, generator=generator)
     whole = torch.full((rows, outputs + gap), float("nan"), dtype=dtype)
-    packed(first, biases[0], pairs).run(
+    packed(first, biases[0], products).run(
         array(x),
         array(whole[:, :outputs]),
-        second=packed(second, biases[1], pairs),
+        second=packed(second, biases[1], products),
         residual=array(skip),
         norm=(factors.numpy(), offsets.numpy()),
         epsilon=1e-3,
@@ -129,7 +134,7 @@ def test_a_feed_forward_half_is_the_definition(
     normal = F.layer_norm(x.double(), (inputs,), factors.double(), offsets.double(), 1e-3)
     between = F.gelu(F.linear(normal, first.double(), biases[0].double()))
     expected = F.linear(between, second.double(), biases[1].double()) + skip.double()
-    check(whole[:, :outputs], expected, dtype, pairs)
+    check(whole[:, :outputs], expected, dtype, products)
 
 
 @every_kernel
@@ -143,8 +148,8 @@ def test_a_feed_forward_half_is_the_definition(
     in_place=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-def test_gdn_is_the_definition(isa, pairs, dtype, rows, channels, gap, inverse, in_place, seed):
-    if pairs and dtype == torch.float32:
+def test_gdn_is_the_definition(isa, products, dtype, rows, channels, gap, inverse, in_place, seed):
+    if products != "floats" and dtype == torch.float32:
         return
     generator = torch.Generator().manual_seed(seed)
     x = operand(generator, rows, channels, gap, dtype)
@@ -153,17 +158,17 @@ def test_gdn_is_the_definition(isa, pairs, dtype, rows, channels, gap, inverse, 
     norm = F.linear(x.double() ** 2, gamma.double(), beta.double()).sqrt()
     expected = x.double() * norm if inverse else x.double() / norm
     out = x if in_place else torch.full_like(x, float("nan"))
-    packed(gamma, beta, pairs).run_gdn(array(x), array(out), inverse=inverse, threads=2, isa=isa)
-    check(out, expected, dtype, pairs)
+    packed(gamma, beta, products).run_gdn(array(x), array(out), inverse=inverse, threads=2, isa=isa)
+    check(out, expected, dtype, products)
 
 
 @every_kernel
-def test_gelu_is_exact_to_float32_s_last_bits_everywhere(isa, pairs):
-    if pairs:
+def test_gelu_is_exact_to_float32_s_last_bits_everywhere(isa, products):
+    if products != "floats":
         return
     x = torch.cat([torch.linspace(-12, 12, 40001), torch.linspace(-0.01, 0.01, 1001)])[:, None]
     out = torch.full_like(x, float("nan"))
-    one = packed(torch.ones(1, 1), torch.zeros(1), False)
+    one = packed(torch.ones(1, 1), torch.zeros(1), "floats")
     one.run(array(x), array(out), activation="gelu", isa=isa)
     error = (out.double() - F.gelu(x.double())).abs()
     assert (error <= 2e-7 + 2.0**-23 * x.double().abs()).all()
@@ -172,16 +177,19 @@ def test_gelu_is_exact_to_float32_s_last_bits_everywhere(isa, pairs):
 @every_kernel
 @every_dtype
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_numbers_that_are_none_stay_such(isa, pairs, dtype, activation):
-    if pairs and dtype == torch.float32:
+def test_numbers_that_are_none_stay_such(isa, products, dtype, activation):
+    if products != "floats" and dtype == torch.float32:
         return
     x = torch.tensor([[math.nan], [math.inf], [-math.inf], [3e38]], dtype=dtype)
     out = torch.zeros_like(x)
-    one = packed(torch.ones(1, 1), torch.zeros(1), pairs)
+    one = packed(torch.ones(1, 1), torch.zeros(1), products)
     one.run(array(x), array(out), activation=activation, isa=isa)
     assert out[0].isnan().all()
-    assert out[1].isposinf().all()
     assert out[3] == x[3]
+    if products == "words":  # a row of them has no scale
+        assert out[1:3].isnan().all()
+        return
+    assert out[1].isposinf().all()
     expected = {"none": -math.inf, "relu": 0.0, "leaky_relu": -math.inf, "gelu": 0.0}
     assert out[2].item() == pytest.approx(expected[activation], abs=1e-20)
 
@@ -199,7 +207,7 @@ def test_numbers_that_are_none_stay_such(isa, pairs, dtype, activation):
         ({"residual": np.zeros((4, 4), np.float32)}, "residual"),
         ({"norm": (np.zeros(3, np.float32), np.zeros(2, np.float32))}, "norm's weight"),
         (
-            {"second": _C.Linear(np.ones((5, 4), np.float32), np.ones(5, np.float32), False)},
+            {"second": _C.Linear(np.ones((5, 4), np.float32), np.ones(5, np.float32))},
             "second",
         ),
         ({"activation": "swish"}, "activation must be"),
@@ -210,26 +218,70 @@ def test_operands_that_do_not_fit_are_refused(changes, message):
     arguments = {"x": np.zeros((4, 2), np.float32), "out": np.zeros((4, 5), np.float32)}
     arguments |= changes
     x, out = arguments.pop("x"), arguments.pop("out")
-    linear = _C.Linear(np.ones((5, 2), np.float32), np.ones(5, np.float32), False)
+    linear = _C.Linear(np.ones((5, 2), np.float32), np.ones(5, np.float32))
     with pytest.raises(ValueError, match=message):
         linear.run(x, out, **arguments)
 
 
 def test_weights_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="weights must be"):
-        _C.Linear(np.ones((0, 2), np.float32), np.ones(0, np.float32), False)
+        _C.Linear(np.ones((0, 2), np.float32), np.ones(0, np.float32))
     with pytest.raises(ValueError, match="bias must be"):
-        _C.Linear(np.ones((3, 2), np.float32), np.ones(2, np.float32), False)
-    oblong = _C.Linear(np.ones((3, 2), np.float32), np.ones(3, np.float32), False)
+        _C.Linear(np.ones((3, 2), np.float32), np.ones(2, np.float32))
+    oblong = _C.Linear(np.ones((3, 2), np.float32), np.ones(3, np.float32))
     rows = np.ones((1, 2), np.float32)
     with pytest.raises(ValueError, match="square"):
         oblong.run_gdn(rows, rows, inverse=False)
 
 
+@every_isa_with_words
+@pytest.mark.parametrize("inputs", [2, 384, 1024])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_sum_of_words_overflows(isa, inputs, sign):
+    """All of one size and sign, as no other weights and inputs add up to more."""
+    x = torch.full((7, inputs), 3.0).bfloat16()
+    weight, bias = torch.full((20, inputs), sign / inputs), torch.zeros(20)
+    out = torch.full((7, 20), float("nan")).bfloat16()
+    packed(weight, bias, "words").run(array(x), array(out), isa=isa)
+    check(out, torch.full((7, 20), 3.0 * sign).double(), torch.bfloat16, "words")
+
+
+@every_isa_with_words
+@pytest.mark.parametrize("size", [1e-38, 1e-20, 1.0, 1e20, 1e30])
+def test_words_of_any_size_of_numbers(isa, size):
+    """Rows do not share a scale, and outputs do not."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(50, 32, generator=generator) * size
+    x[25:] /= 1e3
+    x = x.bfloat16()
+    weight, bias = weights(generator, 40, 32), torch.zeros(40)
+    weight[20:] /= 1e3
+    out = torch.full((50, 40), float("nan")).bfloat16()
+    packed(weight, bias, "words").run(array(x), array(out), threads=2, isa=isa)
+    expected = x.double() @ weight.double().T
+    for rows in (slice(25), slice(25, 50)):
+        for outputs in (slice(20), slice(20, 40)):
+            wanted = expected[rows, outputs]
+            error = (out[rows, outputs].double() - wanted).abs().max()
+            assert error <= 2.0**-7 * wanted.abs().max() + 1e-37
+
+
+@pytest.mark.skipif(not WITH_WORDS, reason="no products of words on this CPU")
+def test_words_only_of_the_instruction_sets_that_have_them():
+    rows = np.zeros((2, 4), np.uint16)
+    linear = _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), "words")
+    with pytest.raises(ValueError, match="avx2"):
+        linear.run(rows, np.zeros_like(rows), isa="scalar")
+    with pytest.raises(ValueError, match="bfloat16"):
+        linear.run(np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32))
+    with pytest.raises(ValueError, match="floats, pairs or words"):
+        _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), "bytes")
+
+
 @pytest.mark.skipif(not _C.has_pairs(), reason="no products of pairs on this CPU")
 def test_pairs_only_beside_the_instruction_set_that_is_asked_for(monkeypatch):
     rows = np.zeros((2, 4), np.uint16)
-    linear = _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), True)
+    linear = _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), "pairs")
     with pytest.raises(ValueError, match="avx512vnni"):
         linear.run(rows, np.zeros_like(rows), isa="avx2")
     with pytest.raises(ValueError, match="bfloat16"):
@@ -276,7 +328,7 @@ def test_the_operators_are_alike_whoever_multiplies(here, dtype):
             ops.gdn(tall, gamma, beta, inverse=True),
         ]
     for actual, wanted in zip(found, expected, strict=True):
-        check(actual, wanted, dtype, pairs=dtype == torch.bfloat16)
+        check(actual, wanted, dtype, "pairs" if dtype == torch.bfloat16 else "floats")
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,0 +1,62 @@
+// Products of words of 16 bits for those of floats, for files that include cpu/products.inl;
+// words_*.inl define `with_products(sums, x, w)`, sums of int32 and of the products of two words in
+// each lane.
+//
+// A word is a number over a scale, one for each row and one for each output, rounded; what limits
+// it is cpu/words.hpp.
+
+/// Two words at once; what looks like floats are sums of 32 bits.
+struct Words : TwoAtOnce<std::int16_t> {
+  static constexpr bool kScaled = true;
+  struct Scales {
+    const float* rows;
+    const float* outputs;  // of a panel,
+    std::size_t panel;     // and so far apart for two of them
+    bool onto;             // whether the sums are added to those that are in their place
+  };
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector accumulate(Vector sum, Vector x, Vector w) {
+    return with_products(sum, x, w);
+  }
+
+  /// Writes the sums as numbers, (kCount, kAcross) vectors, behind `start` or what is there.
+  template <std::size_t kCount, std::size_t kAcross>
+  LIC_FAST_TARGET LIC_FAST_INLINE static void store(const Vector (&sums)[kCount][kAcross],
+                                                    const Scales& scales, const float* start,
+                                                    float* out) {
+    alignas(64) static constexpr float kZero[kAcross * kWidth] = {};
+    const float* const before = scales.onto ? out : start == nullptr ? kZero : start;
+    const std::size_t row = scales.onto ? kAcross * kWidth : 0;
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < kAcross; ++v) {
+      const Vector output =
+          Vector::load(scales.outputs + v / kVectors * scales.panel + v % kVectors * kWidth);
+#pragma GCC unroll 6
+      for (std::size_t t = 0; t < kCount; ++t) {
+        const Vector scale = multiply(Vector::all(scales.rows[t]), output);
+        fused(numbers_of(sums[t][v]), scale, Vector::load(before + t * row + v * kWidth))
+            .store(out + (t * kAcross + v) * kWidth);
+      }
+    }
+  }
+
+  /// Numbers, as many as fill vectors, as words of at most `limit`, and what the words are to be
+  /// multiplied by: no number where one of them is none.
+  LIC_FAST_TARGET LIC_FAST_INLINE static float make(const float* x, std::size_t count, float limit,
+                                                    std::int16_t* out) {
+    Vector most = Vector::zero(), none = Vector::zero();
+    for (std::size_t c = 0; c < count; c += kWidth) {
+      const Vector v = Vector::load(x + c);
+      most = maximum(maximum(subtract(Vector::zero(), v), v), most);
+      none = fused(v, Vector::zero(), none);  // no number for such and for infinity
+    }
+    const float top = largest(most) + total(none);
+    // Numbers so small that this is infinite are none beside any others.
+    const float factor = limit / top;
+    const Vector inverse = Vector::all(factor <= 3e38f ? factor : 0);
+    for (std::size_t c = 0; c < count; c += kWidth) {
+      store_words(multiply(Vector::load(x + c), inverse), out + c);
+    }
+    return top / limit;
+  }
+};
