@@ -7,8 +7,8 @@ transform spends its time, at 768x512; `slices`, `encode` and `decode` are parts
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 
 import lic_fast
+from benchmarks.models.nets import MODELS
+from benchmarks.models.parts import PARTS
 from benchmarks.profiles import profile_transform
 from lic_fast import ops
 from lic_fast.ops import row_products, winograd
@@ -194,13 +196,23 @@ def few_channels() -> None:
         row(str(dtype).removeprefix("torch."), plain, fast)
 
 
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
+    profile = parser.add_subparsers(dest="command").add_parser("profile")
+    profile.add_argument("model", choices=MODELS)
+    profile.add_argument("precision", choices=("float32", "bfloat16"))
+    profile.add_argument("part", choices=PARTS)
+    return parser.parse_args()
+
+
 @torch.no_grad()
 def main() -> None:
     """See the module."""
     torch.manual_seed(0)
-    if sys.argv[1:2] == ["profile"]:
+    options = _options()
+    if options.command == "profile":
         with ops.reused_memory():
-            profile_transform(*sys.argv[2:5])
+            profile_transform(options.model, options.precision, options.part)
         return
     print("# Single layers on the CPU\n\n`python -m benchmarks.layers`: medians in milliseconds.")
     memory()

@@ -131,7 +131,7 @@ PrecisionOption = Annotated[
     PrecisionChoice,
     typer.Option(
         "--precision",
-        help="Of the transforms. auto: for a portable model bfloat16 where the processor computes "
+        help="Of the transforms. auto: for a portable model bfloat16 where the processor is faster "
         "in it, else float32. Files decode at any.",
     ),
 ]

@@ -48,8 +48,8 @@ def gdn(
         out = x if overwrite else torch.empty_like(x)
         if row_products.usable(x):
             # Not as words: of squares small ones disappear beside a large one of another channel.
-            products = "pairs" if row_products.products_for(x.dtype) == "pairs" else "floats"
-            mix = row_products.packed(gamma, beta, products)
+            products = row_products.products_for(x.dtype)
+            mix = row_products.packed(gamma, beta, "floats" if products == "words" else products)
             mix.normalise(as_tokens(x), as_tokens(out), inverse)
         else:
             _in_chunks(x, gamma, beta, inverse, out)

@@ -9,9 +9,10 @@ its transpose a 3x3 one to four pixels (:mod:`lic_fast.ops.subpixel`).
 ``csrc/winograd`` computes it. Maps of float32 are multiplied as such; results are about as exact as
 those of a direct convolution. Maps of bfloat16, whose eight bits are too few for the sums in
 between, are multiplied as float32, or as words of 16 bits where the processor multiplies and adds
-pairs of them (AVX512-VNNI), at twice the rate: each place of a tile and each output of the weights
-has a scale of its own, so that a word has 12 bits and more, and its rounding disappears in that of
-the result. Only where AMX multiplies bfloat16 in tiles is it left to them.
+pairs of them faster (AVX2, AVX512-VNNI; AVX-512 without VNNI does not): each place of a tile and
+each output of the weights has a scale of its own, so that a word has 12 bits and more, and its
+rounding disappears in that of the result. Only where AMX multiplies bfloat16 in tiles is it left to
+them.
 """
 
 from __future__ import annotations
