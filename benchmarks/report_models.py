@@ -36,12 +36,14 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield "# Whole models, part by part"
     yield ""
     rounds, convolution = settings["rounds"], settings["convolution_of_the_floor"]
-    yield f"`make bench-models`: medians of {rounds} rounds, in milliseconds. Each round"
-    yield "runs every contender once. In brackets: how many times faster than the reference of the"
-    yield "same run, and the share reached of the floor. The floor is the part's arithmetic"
-    yield "(convolutions and matrix products) at the best rate of the same run, in the contender's"
-    yield f"type, of a convolution ({convolution}),"
-    yield "computed directly. Minimal filtering multiplies less and may so pass the floor."
+    times = "times" if rounds == 1 else f"medians of {rounds} rounds"
+    yield f"`{settings.get('command', 'make bench-models')}`:"
+    yield f"{times}, in milliseconds. Each round runs every contender once. In brackets: how many"
+    yield "times faster than the reference of the same run, and the share reached of the floor, the"
+    yield "part's arithmetic (convolutions and matrix products) at the best rate of the"
+    yield "same run, in the contender's type (for bfloat16 float32's, where that is better), of a"
+    yield f"convolution ({convolution}), computed"
+    yield "directly. Minimal filtering multiplies less and may so pass the floor."
     yield "Random weights whose latents cost about what a trained model's do."
     yield ""
     yield f"{machine['cpu']}, {where}, {' '.join(machine['instruction_sets'])}; {versions};"
@@ -128,7 +130,11 @@ def floor_seconds(
     if not flops.get(part):
         return None
     own = flops[TRANSFORM_OF[part]] if part in TRANSFORM_OF else 0
-    return own / rates[transforms] + (flops[part] - own) / rates[entropy_path]
+
+    def rate(dtype: str) -> float:
+        return max(rates[dtype], rates["float32"]) if dtype == "bfloat16" else rates[dtype]
+
+    return own / rate(transforms) + (flops[part] - own) / rate(entropy_path)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 import time
@@ -36,6 +37,7 @@ def main() -> None:
         "date": time.strftime("%Y-%m-%d"),
         "machine": describe(options.device),
         "settings": {
+            "command": command(sys.argv[1:]),
             "device": options.device,
             "rounds": options.rounds,
             "convolution_of_the_floor": CONVOLUTION,
@@ -60,6 +62,16 @@ def main() -> None:
                 if not options.no_memory:
                     case["peak_megabytes"] = _peaks(name, size, case, options.device, Path(folder))
                     _write(report, options.output)
+
+
+def command(arguments: list[str]) -> str:
+    """What makes such a report, but for where it goes."""
+    kept = list(arguments)
+    for name in ("-o", "--output"):
+        if name in kept:
+            at = kept.index(name)
+            del kept[at : at + 2]
+    return shlex.join(["python", "-m", "benchmarks.models", *kept])
 
 
 def _write(report: dict[str, Any], path: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 import lic_fast
 from benchmarks import chart_models, report_models
 from benchmarks.models import converted, floors, measure, nets, parts
+from benchmarks.models.__main__ import command
 from lic_fast.models import TCM
 from tests.models.tiny import CLASSES, pictures, tiny
 
@@ -83,6 +84,20 @@ def test_report_without_the_reference_has_no_ratios():
     present = {"auto": 0.5}
     case = {**CASE, "bits_per_pixel": present, "seconds": {"encode": {"auto": [3.0]}}}
     assert "| encode, 300 GFLOP | 3000 (50%) |" in report_models.case_lines(case, CONTENDERS)
+
+
+def test_floor_of_bfloat16_is_float32_s_where_that_is_faster():
+    flops = {"analysis": 200e9, "encode": 300e9}
+    rates = {"float32": 200e9, "bfloat16": 20e9}
+    assert report_models.floor_seconds("analysis", flops, rates, "bfloat16", "float32") == 1.0
+    assert report_models.floor_seconds("encode", flops, rates, "bfloat16", "bfloat16") == 1.5
+
+
+def test_command_of_a_report_says_nothing_of_where_it_went():
+    arguments = ["--models", "STF", "-o", "some/where.json", "--rounds", "2"]
+    expected = "python -m benchmarks.models --models STF --rounds 2"
+    assert command(arguments) == expected
+    assert command(["--output", "x.json"]) == "python -m benchmarks.models"
 
 
 def test_floor_of_what_does_no_counted_arithmetic():
