@@ -68,18 +68,14 @@ def has_tiles() -> bool:
 def _multiplied(dtype: torch.dtype) -> torch.dtype:
     """The type in which maps of `dtype` are multiplied here.
 
-    Without units for bfloat16 oneDNN has no products of it, or such that convert every number
-    whenever it is read. Without AMX, those of Intel's CPUs take twice as long as float32's.
+    Where oneDNN has no products of bfloat16 PyTorch falls back to loops of its own. Those of
+    Intel's CPUs without AMX take twice as long as float32's.
     """
-    if dtype != torch.bfloat16 or not x86():
+    if dtype != torch.bfloat16:
         return dtype
-    fast = torch.ops.mkldnn._is_mkldnn_bf16_supported() and (has_tiles() or _C.fast_pairs())
-    return dtype if fast else torch.float32
-
-
-def x86() -> bool:
-    """Whether the CPU is one of those whose instruction sets are known here."""
-    return "avx2" in _C.instruction_sets()
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    slow = "avx2" in _C.instruction_sets() and not (has_tiles() or _C.fast_pairs())
+    return dtype if supported and not slow else torch.float32
 
 
 def activate(x: Tensor, activation: Activation) -> Tensor:

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lic_fast import backend, ops
+from lic_fast.ops import onednn, row_products
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.gdn import reference as gdn_reference
 from lic_fast.ops.linear import activated
@@ -265,3 +266,31 @@ def test_the_memory_that_is_kept_is_a_setting(monkeypatch):
         with ops.reused_memory():
             torch.empty(50 << 20).fill_(1)
     ops.release_memory()
+
+
+@torch.no_grad()
+def test_bfloat16_is_computed_in_float32_where_the_cpu_has_none(monkeypatch):
+    """One rounding, of the result; not the loops that PyTorch falls back to."""
+    monkeypatch.setattr(onednn, "_multiplied", lambda dtype: torch.float32)
+    generator = torch.Generator().manual_seed(7)
+    x = torch.randn(1, 5, 9, 10, generator=generator).bfloat16()
+    weight, bias = torch.randn(7, 5, 3, 3, generator=generator) / 7, torch.randn(7)
+    turned = weight.transpose(0, 1).contiguous()
+    skip = torch.randn(1, 7, 5, 5, generator=generator).bfloat16()
+    two, one = {"stride": (2, 2), "padding": (1, 1)}, weight[:, :, 0, 0].contiguous()
+    with row_products.onednn_products():
+        found = [
+            ops.conv2d(x, weight, bias, activation="gelu", residual=skip, **two),
+            ops.conv_transpose2d(x, turned, bias, **two),
+            ops.linear(x.permute(0, 2, 3, 1), one, bias, activation="relu"),
+        ]
+    wide = x.double()
+    weight, turned, one, bias = (t.double() for t in (weight, turned, one, bias))
+    expected = [
+        F.gelu(F.conv2d(wide, weight, bias, **two) + skip),
+        F.conv_transpose2d(wide, turned, bias, **two),
+        F.relu(F.linear(wide.permute(0, 2, 3, 1), one, bias)),
+    ]
+    for actual, wanted in zip(found, expected, strict=True):
+        assert actual.dtype == torch.bfloat16
+        torch.testing.assert_close(actual.double(), wanted, rtol=2.0**-8, atol=1e-5)
