@@ -31,6 +31,7 @@ from torch import Tensor
 import lic_fast
 from benchmarks.models import nets
 from benchmarks.models.machine import describe
+from lic_fast import rans
 from lic_fast.codec import decode_image, encode_image, metrics, read_picture
 from lic_fast.entropy.coding import SliceDecoder, decode_hyperlatent
 from lic_fast.errors import LicFastError
@@ -57,6 +58,12 @@ MACHINES: dict[str, dict[str, str]] = {
         "ATEN_CPU_CAPABILITY": "default",
         "LIC_FAST_ISA": "scalar",
     },
+}
+# Those that this one can stand for.
+MACHINES = {
+    title: machine
+    for title, machine in MACHINES.items()
+    if machine.get("LIC_FAST_ISA", "scalar") in rans.instruction_sets()
 }
 MODELS: dict[str, tuple[str, Callable[[], SliceCompressionModel]]] = {
     "STF": ("stf", SymmetricalTransFormer),
