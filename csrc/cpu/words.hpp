@@ -14,8 +14,8 @@ namespace lic_fast::cpu {
 /// Inputs whose products are summed as integers: more would leave too few bits to each.
 inline constexpr std::size_t kSummed = 384;
 
-/// Whether products of words are computed by these instructions, and take half the time of as many
-/// floats or little more. AVX-512 without VNNI multiplies them no faster.
+/// Whether products of words are computed by these instructions, and faster than as many of floats.
+/// AVX-512 without VNNI multiplies them no faster.
 inline bool multiplies_words(Isa isa) { return isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni; }
 
 /// The words of an output's weights, `weight(i)` of `inputs`, to `word(i)`, none of them larger

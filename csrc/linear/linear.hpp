@@ -38,7 +38,7 @@ enum class After { kActivation, kTimesRoot, kOverRoot };
 enum class Products {
   kFloats,  // of float32
   kPairs,   // of bfloat16, two at once, with sums of float32; for maps of bfloat16
-  kWords,   // of 16 bits, two at once, with sums of 32: twice the rate of floats; for such maps too
+  kWords,   // of 16 bits, two at once, with sums of 32: up to twice as fast; for such maps too
 };
 
 /// Weights in the order in which the kernels read them, zero in the padding: (panels, inputs,

@@ -35,7 +35,7 @@ using cpu::kPanel;
 /// How a place's products are computed.
 enum class Products {
   kFloats,  // of float32
-  kWords,   // of 16 bits, two at once, with sums of 32: twice the rate, and less exact than float32
+  kWords,   // of 16 bits, two at once, with sums of 32: up to twice as fast, less exact
 };
 
 /// Weights in the order in which the kernels read them, zero in the padding: transformed, as

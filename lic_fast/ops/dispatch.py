@@ -80,8 +80,7 @@ def fast_bfloat16(device: torch.device) -> bool:
 def transform_type(precision: str, x: Tensor) -> torch.dtype:
     """In which a transform of x computes at this precision of :mod:`lic_fast.models`.
 
-    PyTorch's operators in float16 take minutes for a picture on CPUs that do not multiply it,
-    nearly all of them, and nothing of lic_fast's computes in it there.
+    Few CPUs multiply float16, and nothing of lic_fast's computes in it there.
     """
     on_cpu = x.device.type == "cpu" and current_backend() == "auto"
     if precision == "float32" or (precision == "float16" and on_cpu):

@@ -164,7 +164,7 @@ class Convolution:
         return activate(out, activation).to(dtype)
 
     def _map(self, x: Tensor) -> Tensor:
-        return x.to(self._type, memory_format=torch.channels_last)
+        return x.to(self._type).contiguous(memory_format=torch.channels_last)
 
 
 class TransposedConvolution:
@@ -193,7 +193,7 @@ class TransposedConvolution:
     def __call__(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, H', W'), with channels last."""
         out = torch.ops.mkldnn._convolution_transpose_pointwise(
-            x.to(self._type, memory_format=torch.channels_last),
+            x.to(self._type).contiguous(memory_format=torch.channels_last),
             self._packed,
             self._bias,
             *self._form,
