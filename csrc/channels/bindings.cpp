@@ -127,6 +127,16 @@ void bind(py::module_& module) {
       py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("z").noconvert(),
       py::arg("out").noconvert(), py::arg("threads"), py::arg("isa") = py::none(),
       "x sigmoid(y) + z; rows as in layer_norm, see lic_fast.ops.gate.");
+  module.def(
+      "add_residual",
+      [](const py::array& x, const py::array& y, py::array out, unsigned threads, const Isa& isa) {
+        Problem problem = problem_of(Operation::kResidual, x, out);
+        problem.y = {y.data(), stride(y, x)};
+        start(problem, threads, isa);
+      },
+      py::arg("x").noconvert(), py::arg("y").noconvert(), py::arg("out").noconvert(),
+      py::arg("threads"), py::arg("isa") = py::none(),
+      "x + tanh(y) / 2; rows as in layer_norm, see lic_fast.ops.add_residual.");
 }
 
 }  // namespace lic_fast::channels

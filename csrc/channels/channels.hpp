@@ -1,7 +1,8 @@
 // What stands between the matrix products of a transform: norms, sums and gates of maps of float32
 // or bfloat16, as rows of channels. Arithmetic is float32 for both.
 //
-// The definitions are lic_fast/ops/layer_norm.py, gdn.py, gate.py and residual_sum.py.
+// The definitions are lic_fast/ops/layer_norm.py, gdn.py, gate.py, residual_sum.py and
+// add_residual.py.
 
 #pragma once
 
@@ -19,6 +20,7 @@ enum class Operation {
   kRootDivides,  // x / sqrt(y)
   kSum,          // x + number y
   kGate,         // x sigmoid(y) + z
+  kResidual,     // x + tanh(y) / 2
 };
 
 /// Rows of `channels` numbers, each `stride` numbers behind the last.

@@ -67,6 +67,11 @@ struct Kernels {
       return fused(x, sigmoid(y), z);
     }
   };
+  struct Residual {
+    LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
+      return add(x, subtract(sigmoid(add(y, y)), Vector::all(0.5f)));
+    }
+  };
 
   LIC_FAST_TARGET static void run(const Problem& p, std::size_t first, std::size_t last) {
     switch (p.operation) {
@@ -82,6 +87,8 @@ struct Kernels {
         return each_element<2>(p, first, last, Sum{p.number});
       case Operation::kGate:
         return each_element<3>(p, first, last, Gate{});
+      case Operation::kResidual:
+        return each_element<2>(p, first, last, Residual{});
     }
   }
 };

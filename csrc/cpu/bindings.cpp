@@ -2,15 +2,18 @@
 
 #include "cpu/bindings.hpp"
 
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "cpu/copy.hpp"
 #include "cpu/memory.hpp"
 #include "cpu/thread_pool.hpp"
 
@@ -42,6 +45,35 @@ std::uint64_t digest_of(const std::vector<std::pair<std::uintptr_t, std::size_t>
                 parts.size() * sizeof(std::uint64_t));
 }
 
+void copy_array(const py::array& from, py::array to, unsigned threads) {
+  if (!from.dtype().is(to.dtype()) || from.ndim() != to.ndim()) {
+    throw std::invalid_argument("the arrays must be of one type and one shape");
+  }
+  const auto item = static_cast<std::size_t>(from.itemsize());
+  if (item != 1 && item != 2 && item != 4 && item != 8) {
+    throw std::invalid_argument("numbers must be of 1, 2, 4 or 8 bytes");
+  }
+  std::vector<Dimension> dimensions;
+  for (py::ssize_t i = 0; i < from.ndim(); ++i) {
+    if (from.shape(i) != to.shape(i)) {
+      throw std::invalid_argument("the arrays must be of one type and one shape");
+    }
+    if (from.strides(i) < 0 || to.strides(i) < 0) {
+      throw std::invalid_argument("no dimension of an array may run backwards");
+    }
+    if (to.size() > 0 && to.strides(i) == 0 && to.shape(i) > 1) {
+      throw std::invalid_argument("numbers of to overlap");
+    }
+    dimensions.push_back({static_cast<std::size_t>(from.shape(i)),
+                          static_cast<std::size_t>(from.strides(i)),
+                          static_cast<std::size_t>(to.strides(i))});
+  }
+  const void* const source = from.data();
+  void* const target = to.mutable_data();
+  const py::gil_scoped_release release;
+  copy(std::move(dimensions), source, target, item, threads);
+}
+
 }  // namespace
 
 void bind(py::module_& module) {
@@ -49,6 +81,10 @@ void bind(py::module_& module) {
              "Sizes in bytes; see lic_fast.ops.memory. False where malloc is not glibc's.");
   module.def("release_freed_memory", &release_freed_memory,
              "Gives freed memory back to the system, where malloc is glibc's.");
+  module.def("copy", &copy_array, py::arg("source").noconvert(), py::arg("to").noconvert(),
+             py::arg("threads"),
+             "Copies an array to another one of its shape and type, in any order of dimensions; "
+             "they do not overlap. See lic_fast.ops.copies.");
   module.def(
       "digest", &digest_of, py::arg("pieces"), py::arg("threads") = 1,
       "64 bits that tell the contents of pieces of memory apart, each an address and a number "

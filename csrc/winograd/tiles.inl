@@ -199,7 +199,7 @@ LIC_FAST_TARGET void filter_panels(const Weights& w, const Panels& panels, float
       factors[place][tap] = static_cast<float>(filter(place, tap, w.kernel));
     }
   }
-  const std::size_t area = w.kernel * w.kernel, distance = w.in_channels * kPanel;
+  const std::size_t area = w.kernel * w.kernel, distance = w.place_size();
   for (std::size_t panel = 0; panel < panels.count; ++panel) {
     const float* const taps = w.panel(panels.first + panel);
     float* const to = out + panel * w.panel_size();
@@ -220,7 +220,7 @@ LIC_FAST_TARGET void multiply_panels(const Problem& p, const Block& block, const
   const std::size_t channels = w.in_channels, inputs = place_size(block.count, channels);
   const std::size_t across = panels.count * kPanel, distance = place_size(block.count, across);
   for (std::size_t place = 0; place < kPlaces; ++place) {
-    const float* const own = weights + place * channels * kPanel;
+    const float* const own = weights + place * w.place_size();
     for (std::size_t t = 0; t < block.count; t += kRows) {
       const std::size_t tiles = std::min(kRows, block.count - t);
       multiplication<Floats>(tiles, panels.count)(block.inputs + place * inputs + t * channels,

@@ -160,14 +160,15 @@ Weights::Weights(const float* weights, std::size_t out, std::size_t in, std::siz
   if (products == Products::kWords && !transformed) {
     throw std::invalid_argument("words are of transformed weights");
   }
-  const std::size_t area = kernel * kernel, places = transformed ? kPlaces : area;
-  packed_.assign(panels() * places * in_channels * kPanel, 0.0f);
+  const std::size_t area = kernel * kernel;
+  const std::size_t size = transformed ? panel_size() : in_channels * area * kPanel;
+  packed_.assign(panels() * size, 0.0f);
   double factors[kSide][kSide];
   for (std::size_t place = 0; place < kSide; ++place) {
     for (std::size_t tap = 0; tap < kernel; ++tap) factors[place][tap] = filter(place, tap, kernel);
   }
   cpu::ThreadPool::instance().run(out, threads, [&](std::size_t o) {
-    float* const panel = packed_.data() + o / kPanel * places * in_channels * kPanel + o % kPanel;
+    float* const panel = packed_.data() + o / kPanel * size + o % kPanel;
     for (std::size_t i = 0; i < in_channels; ++i) {
       const float* const taps = weights + (o * in_channels + i) * area;
       if (!transformed) {
@@ -187,7 +188,7 @@ Weights::Weights(const float* weights, std::size_t out, std::size_t in, std::siz
         for (std::size_t column = 0; column < kernel; ++column) {
           sum += rows[place / kSide][column] * factors[place % kSide][column];
         }
-        panel[(place * in_channels + i) * kPanel] = static_cast<float>(sum);
+        panel[place * place_size() + i * kPanel] = static_cast<float>(sum);
       }
     }
   });
@@ -200,7 +201,7 @@ void Weights::make_words(unsigned threads) {
   cpu::ThreadPool::instance().run(kPlaces, threads, [&](std::size_t place) {
     std::int64_t most = 0;  // the largest sum of an output's words' magnitudes
     for (std::size_t o = 0; o < out_channels; ++o) {
-      const std::size_t first = (o / kPanel * kPlaces + place) * in_channels * kPanel;
+      const std::size_t first = o / kPanel * panel_size() + place * place_size();
       const auto weight = [&](std::size_t i) { return packed_[first + i * kPanel + o % kPanel]; };
       const auto word = [&](std::size_t i) -> std::int16_t& {
         return words_[first + (i / 2 * kPanel + o % kPanel) * 2 + i % 2];

@@ -57,10 +57,12 @@ class Weights {
   Products products;  // kWords only of transformed weights
   std::size_t panels() const { return (out_channels + kPanel - 1) / kPanel; }
   /// Of a panel that is transformed.
-  std::size_t panel_size() const { return kPlaces * in_channels * kPanel; }
+  std::size_t panel_size() const { return kPlaces * place_size(); }
+  /// From one of its places to the next: a line more than are needed, see place_size below.
+  std::size_t place_size() const { return (in_channels + 1) * kPanel; }
   const float* panel(std::size_t index) const {
-    const std::size_t taps = transformed ? kPlaces : kernel * kernel;
-    return packed_.data() + index * taps * in_channels * kPanel;
+    return packed_.data() +
+           index * (transformed ? panel_size() : in_channels * kernel * kernel * kPanel);
   }
   const std::int16_t* words(std::size_t index) const {
     return words_.data() + index * panel_size();

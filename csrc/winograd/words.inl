@@ -20,7 +20,8 @@ LIC_FAST_TARGET void multiply_words(const Weights& w, const WordBlock& block, co
     const float* const scales = w.scales(panels.first) + place * kPanel;
     for (std::size_t first = 0; first < channels; first += cpu::kSummed) {
       const std::size_t steps = std::min(cpu::kSummed, channels - first) / 2;
-      const std::int16_t* const own = w.words(panels.first) + (place * channels + first) * kPanel;
+      const std::int16_t* const own =
+          w.words(panels.first) + place * w.place_size() + first * kPanel;
       const std::int16_t* const x = block.inputs + place * inputs + first;
       for (std::size_t t = 0; t < block.count; t += kRows) {
         const std::size_t tiles = std::min(kRows, block.count - t);

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from lic_fast.ops import add_residual, onednn, winograd
+from lic_fast.ops.copies import stacked
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.prepared import prepared
 
@@ -141,7 +142,7 @@ class MergedStep:
     def mean_and_scale(self, mean_support: Tensor, scale_support: Tensor) -> tuple[Tensor, Tensor]:
         """The means and the scales of the k slices, each (B, k * channels, H, W)."""
         mean = self._mean(mean_support, "gelu")
-        x = torch.cat([mean, self._scale(scale_support, "gelu")], 1)
+        x = stacked([mean, self._scale(scale_support, "gelu")])
         mean, scale = _run(self._further, x).chunk(2, 1)
         return mean, scale
 

@@ -30,6 +30,7 @@ from lic_fast.entropy.hoisted_slices import hoisted_slices
 from lic_fast.entropy.integer.slices import Support, integer_slices
 from lic_fast.entropy.merged_slices import may_merge, merged_step
 from lic_fast.ops import add_residual
+from lic_fast.ops.copies import channels_last, stacked
 from lic_fast.ops.exact_add_residual import exact_add_residual
 
 __all__ = ["OverlappingQuantizer", "Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
@@ -99,17 +100,17 @@ class SliceLatents:
     @property
     def y_hat(self) -> Tensor:
         """Decoded latents."""
-        return torch.cat([decoded for decoded, _, _ in self.steps], 1)
+        return stacked([decoded for decoded, _, _ in self.steps])
 
     @property
     def means(self) -> Tensor:
         """Means."""
-        return torch.cat([mean for _, mean, _ in self.steps], 1)
+        return stacked([mean for _, mean, _ in self.steps])
 
     @property
     def scales(self) -> Tensor:
         """Scales, as the networks gave them, not yet clamped."""
-        return torch.cat([scale for _, _, scale in self.steps], 1)
+        return stacked([scale for _, _, scale in self.steps])
 
     @classmethod
     def batched(cls, images: Sequence[SliceLatents]) -> SliceLatents:
@@ -193,23 +194,23 @@ def _plain_step(
     """The definition: network after network."""
     mean_supports, means, scales = [], [], []
     for i in step:
-        mean_support = torch.cat([latent_means, *support], 1)
+        mean_support = stacked([latent_means, *support])
         if networks.mean_attention is not None:
             mean_support = networks.mean_attention[i](mean_support)
-        scale_support = torch.cat([latent_scales, *support], 1)
+        scale_support = stacked([latent_scales, *support])
         if networks.scale_attention is not None:
             scale_support = networks.scale_attention[i](scale_support)
         mean_supports.append(mean_support)
         means.append(networks.mean[i](mean_support))
         scales.append(networks.scale[i](scale_support))
-    quantized = _like(latent_means, quantize(torch.cat(means, 1), torch.cat(scales, 1)))
+    quantized = _like(latent_means, quantize(stacked(means), stacked(scales)))
     residuals = [
-        networks.lrp[i](torch.cat([mean_support, part], 1))
+        networks.lrp[i](stacked([mean_support, part]))
         for i, mean_support, part in zip(
             step, mean_supports, quantized.chunk(len(step), 1), strict=True
         )
     ]
-    residual = torch.cat(residuals, 1)
+    residual = stacked(residuals)
     if networks.exact:
         return exact_add_residual(quantized, residual)
     # Under autocast the networks give another type than the latents have.
@@ -226,8 +227,8 @@ def _merged_step(
 ) -> Tensor:
     """All networks of a step as grouped convolutions; equal to the definition up to rounding."""
     merged = merged_step(networks, step, latent_means)
-    mean_support = _stacked(latent_means, support)
-    mean, scale = merged.mean_and_scale(mean_support, _stacked(latent_scales, support))
+    mean_support = stacked([latent_means, *support])
+    mean, scale = merged.mean_and_scale(mean_support, stacked([latent_scales, *support]))
     quantized = _like(latent_means, quantize(mean, scale))
     return _like(latent_means, merged.decoded(mean_support, quantized))
 
@@ -235,8 +236,4 @@ def _merged_step(
 def _like(latents: Tensor, x: Tensor) -> Tensor:
     """X with channels last if the latents are: what is stacked with them then stays so."""
     last = latents.is_contiguous(memory_format=torch.channels_last)
-    return x.contiguous(memory_format=torch.channels_last) if last else x
-
-
-def _stacked(latents: Tensor, support: list[Tensor]) -> Tensor:
-    return torch.cat([latents, *support], 1) if support else latents
+    return channels_last(x) if last else x

@@ -28,6 +28,7 @@ from lic_fast.models.fingerprint import fingerprint
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
+from lic_fast.ops.copies import channels_last
 from lic_fast.ops.dispatch import fast_bfloat16, transform_type
 from lic_fast.stream_layout import StreamLayout
 
@@ -147,7 +148,7 @@ class SliceCompressionModel(CompressionModel):
         if torch.is_grad_enabled():
             return transform(x)
         if x.device.type == "cpu" and current_backend() == "auto":
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = channels_last(x)
         return transform(x.to(transform_type(self.precision, x))).to(x.dtype)
 
     # The entropy path.
@@ -301,7 +302,7 @@ class SliceCompressionModel(CompressionModel):
             y_hat.append(self._latents(z_hat, decoder).y_hat)
             reader.finish()
             on_device.check_symbols(streams, i, decoder.checksum(z_symbols))
-        x_hat = self._transformed(self.synthesis, torch.cat(y_hat))
+        x_hat = self._transformed(self.synthesis, y_hat[0] if len(y_hat) == 1 else torch.cat(y_hat))
         # Before the clamp, which would turn infinity into white.
         on_device.check_finite(x_hat.isfinite().all())
         return x_hat.contiguous().clamp_(0, 1)

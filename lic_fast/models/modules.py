@@ -42,6 +42,9 @@ __all__ = [
 ]
 
 
+_LAST = torch.channels_last
+
+
 class Linear(nn.Linear):
     """:class:`torch.nn.Linear` by :func:`lic_fast.ops.linear`."""
 
@@ -239,7 +242,13 @@ def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "
 
 def added(x: Tensor, y: Tensor) -> Tensor:
     """The sum, written over `x`, which nobody else may hold, where no gradient is asked for."""
-    return x + y if torch.is_grad_enabled() or torch.compiler.is_compiling() else x.add_(y)
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return x + y
+    if fast_on_cpu(x, y) and x.dtype == y.dtype and x.is_contiguous(memory_format=_LAST):
+        rows = x.permute(0, 2, 3, 1)
+        ops.residual_sum(rows, y.permute(0, 2, 3, 1), out=rows)
+        return x
+    return x.add_(y)
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int = 5, stride: int = 2) -> Conv2d:

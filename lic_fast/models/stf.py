@@ -42,6 +42,7 @@ from lic_fast.models.modules import (
     subpixel_conv,
 )
 from lic_fast.ops.bands import in_bands
+from lic_fast.ops.copies import dense
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.subpixel import pixels_first, shuffled
 
@@ -231,7 +232,7 @@ class SymmetricalTransFormer(SliceCompressionModel):
 
     def synthesis(self, y_hat: Tensor) -> Tensor:
         """g_s: transformer stages and the final convolutions."""
-        x = y_hat.permute(0, 2, 3, 1).contiguous()
+        x = dense(y_hat.permute(0, 2, 3, 1))
         for layer in self.syn_layers:
             x = layer(x)
         return self.end_conv(_map_of(x))
@@ -290,7 +291,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        x = self.proj(x).permute(0, 2, 3, 1).contiguous()
+        x = dense(self.proj(x).permute(0, 2, 3, 1))
         return x if self.norm is None else self.norm(x)
 
 
@@ -334,7 +335,7 @@ class Stage(nn.Module):
         shifted = sum(block.attn.shift > 0 for block in blocks)
         out = banded(
             self,
-            lambda x: self._whole(x.permute(0, 2, 3, 1).contiguous()).permute(0, 3, 1, 2),
+            lambda x: self._whole(dense(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
             x.permute(0, 3, 1, 2),
             halo=shifted * self.window_size,
             scale=scale,
@@ -432,7 +433,7 @@ class PatchMerging(nn.Module):
         batch, height, width, channels = x.shape
         corners = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
         # (0, 0), (1, 0), (0, 1), (1, 1)
-        corners = corners.permute(0, 1, 3, 4, 2, 5).flatten(3)
+        corners = dense(corners.permute(0, 1, 3, 4, 2, 5)).flatten(3)
         return normed(self.reduction, self.norm, corners)
 
 

@@ -427,8 +427,10 @@ class SWAtten(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
         x = self.in_conv(x)
-        mask = self.gate(self.conv_b(self.non_local_block(x)))
-        return self.out_conv(self.conv_a(x) * mask + x)
+        values, logits = self.conv_a(x), self.conv_b(self.non_local_block(x))
+        if fusible(nn.Sigmoid, self.gate):
+            return self.out_conv(ops.gate(values, logits, x))
+        return self.out_conv(values * self.gate(logits) + x)
 
 
 class SwinBlock(nn.Module):

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from lic_fast import _C
+from lic_fast.ops.copies import channels_last
 from lic_fast.ops.onednn import Activation, Pair, has_tiles
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array
@@ -257,5 +258,5 @@ def phased(weight: Tensor) -> Tensor:
 def _map(x: Tensor) -> Tensor:
     """(B, C, H, W) as (B, H, W, C) with channels side by side."""
     if x.shape[1] > 1 and x.stride(1) != 1:
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = channels_last(x)
     return x.permute(0, 2, 3, 1)

@@ -14,6 +14,7 @@
 #include "channels/channels.hpp"
 #include "check.hpp"
 #include "cpu/bfloat16.hpp"
+#include "cpu/copy.hpp"
 #include "cpu/isa.hpp"
 #include "linear/linear.hpp"
 #include "winograd/winograd.hpp"
@@ -84,7 +85,7 @@ void check_channels(std::mt19937& random) {
   using channels::Operation;
   for (const Operation operation :
        {Operation::kLayerNorm, Operation::kSquare, Operation::kRootTimes, Operation::kRootDivides,
-        Operation::kSum, Operation::kGate}) {
+        Operation::kSum, Operation::kGate, Operation::kResidual}) {
     check_alike<T>(rows * width, [&](cpu::Isa isa, T* out) {
       channels::compute({operation,
                          sizeof(T) == 2,
@@ -100,6 +101,21 @@ void check_channels(std::mt19937& random) {
                          0.5f},
                         isa, 2);
     });
+  }
+}
+
+/// A map in one order of its dimensions to another one.
+template <class T>
+void check_copy(std::mt19937& random) {
+  const std::size_t a = below(random, 40), b = below(random, 50), c = below(random, 60);
+  const std::vector<T> from = numbers<T>(random, a * b * c);
+  std::vector<T> to(from.size());
+  const std::size_t item = sizeof(T);
+  cpu::copy({{a, b * c * item, item}, {b, c * item, a * item}, {c, item, a * b * item}},
+            from.data(), to.data(), item, 1 + static_cast<unsigned>(below(random, 3)));
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const std::size_t x = i / (b * c), y = i / c % b, z = i % c;
+    CHECK(to[(z * b + y) * a + x] == from[i]);
   }
 }
 
@@ -224,6 +240,8 @@ int main() {
     check_attention<std::uint16_t>(random);
     check_channels<float>(random);
     check_channels<std::uint16_t>(random);
+    check_copy<float>(random);
+    check_copy<std::uint16_t>(random);
     check_linear<float>(random);
     check_linear<std::uint16_t>(random);
     check_winograd<float>(random);

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from lic_fast import _C, ops, rans
 from lic_fast.ops import backend, gate, layer_norm, residual_sum
+from lic_fast.ops.add_residual import reference as lrp_reference
 from lic_fast.ops.gate import reference as gate_reference
 from lic_fast.ops.layer_norm import reference as norm_reference
 from lic_fast.ops.residual_sum import reference as sum_reference
@@ -67,6 +68,8 @@ def test_every_instruction_set_is_the_definition(isa, dtype, rows, channels, gap
     check(result(), gate_reference(*wide), 2.0**-24 * 16, dtype)
     _C.residual_sum(a, b, into, 2.0, threads, isa)
     check(result(), sum_reference(*wide[:2], 2.0), 2.0**-24 * 2, dtype)
+    _C.add_residual(a, b, into, threads, isa)
+    check(result(), lrp_reference(*wide[:2]), 2.0**-24 * 8, dtype)
     _C.square(a, into, threads, isa)
     check(result(), wide[0].square(), 2.0**-24, dtype)
     norm = y.abs() + 0.5

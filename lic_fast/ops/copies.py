@@ -1,0 +1,65 @@
+"""Copies of maps: in another order, and several of them put together.
+
+They are those of ``csrc/cpu/copy.cpp``, for the sake of the threads. After an operation that
+PyTorch divides among its threads, all but one of them go on looking for work, for milliseconds: as
+long as a convolution takes, which the extension's own threads are to compute on the same
+processors. A slice network's step had seven such operations, none of which takes a tenth of that
+time; without them slices take a fifth less (``benchmarks/results/models-analysis.md``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lic_fast import _C
+from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.rows import array
+
+__all__ = ["channels_last", "dense", "stacked"]
+
+
+def dense(x: Tensor) -> Tensor:
+    """``x.contiguous()``, which is x itself if it is that already."""
+    if x.is_contiguous() or not fast_on_cpu(x):
+        return x.contiguous()
+    return _copied(x, torch.empty(x.shape, dtype=x.dtype))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """``x.contiguous(memory_format=torch.channels_last)`` of a map (B, C, H, W)."""
+    last = torch.channels_last
+    if x.is_contiguous(memory_format=last) or not fast_on_cpu(x):
+        return x.contiguous(memory_format=last)
+    return _copied(x, torch.empty(x.shape, dtype=x.dtype, memory_format=last))
+
+
+def stacked(maps: Sequence[Tensor]) -> Tensor:
+    """``torch.cat(maps, 1)``.
+
+    Args:
+        maps: At least one (B, C, H, W), of one type.
+
+    Returns:
+        (B, sum of C, H, W), with channels last where the fast path ran; the map itself if there
+        is only one.
+    """
+    if len(maps) == 1:
+        return maps[0]
+    first = maps[0]
+    alike = all(x.dtype == first.dtype and x.shape[2:] == first.shape[2:] for x in maps)
+    if not alike or any(len(x) != len(first) for x in maps) or not fast_on_cpu(*maps):
+        return torch.cat(list(maps), 1)
+    channels = [x.shape[1] for x in maps]
+    shape = (len(first), sum(channels), *first.shape[2:])
+    out = torch.empty(shape, dtype=first.dtype, memory_format=torch.channels_last)
+    for x, into in zip(maps, out.split(channels, 1), strict=True):
+        _copied(x, into)
+    return out
+
+
+def _copied(x: Tensor, to: Tensor) -> Tensor:
+    _C.copy(array(x), array(to), torch.get_num_threads())
+    return to
