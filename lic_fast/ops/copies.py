@@ -4,7 +4,7 @@ They are those of ``csrc/cpu/copy.cpp``, for the sake of the threads. After an o
 PyTorch divides among its threads, all but one of them go on looking for work, for milliseconds: as
 long as a convolution takes, which the extension's own threads are to compute on the same
 processors. A slice network's step had seven such operations, none of which takes a tenth of that
-time; without them slices take a fifth less (``benchmarks/results/models-analysis.md``).
+time; what they cost is in ``benchmarks/results/models-analysis.md``.
 """
 
 from __future__ import annotations
