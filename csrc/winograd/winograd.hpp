@@ -41,7 +41,8 @@ enum class Products {
 /// Weights in the order in which the kernels read them, zero in the padding: transformed, as
 /// (panels, kPlaces, in_channels, kPanel), or as they are, (panels, in_channels, kernel, kernel,
 /// kPanel), to be transformed whenever they are used. That takes as many operations as a few tiles,
-/// and a quarter of the memory: it is for large weights of small maps.
+/// and a quarter of the memory: it is for large weights of small maps. Places of transformed
+/// weights are place_size apart.
 ///
 /// Words are weights over a scale of their own for each place and output, (panels, kPlaces, pairs
 /// of inputs, kPanel, 2). Inputs, too, become words over a scale for each place and tile, within
@@ -137,7 +138,7 @@ struct Kernels {
   std::size_t together;
   /// Transforms the input of tiles first to last - 1 of the block.
   void (*read)(const Problem& problem, const Block& block, std::size_t first, std::size_t last);
-  /// Transforms weights: (panels.count, kPlaces, in_channels, kPanel).
+  /// Transforms weights, to (panels.count, kPlaces, in_channels, kPanel) as Weights has them.
   void (*filter)(const Weights& weights, const Panels& panels, float* out);
   /// Multiplies the block's inputs by transformed weights of these panels, to `products`: (kPlaces,
   /// block.count, panels.count * kPanel), places by place_size apart.

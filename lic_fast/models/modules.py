@@ -42,9 +42,6 @@ __all__ = [
 ]
 
 
-_LAST = torch.channels_last
-
-
 class Linear(nn.Linear):
     """:class:`torch.nn.Linear` by :func:`lic_fast.ops.linear`."""
 
@@ -244,7 +241,7 @@ def added(x: Tensor, y: Tensor) -> Tensor:
     """The sum, written over `x`, which nobody else may hold, where no gradient is asked for."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return x + y
-    if fast_on_cpu(x, y) and x.dtype == y.dtype and x.is_contiguous(memory_format=_LAST):
+    if fast_on_cpu(x, y) and x.dtype == y.dtype:
         rows = x.permute(0, 2, 3, 1)
         ops.residual_sum(rows, y.permute(0, 2, 3, 1), out=rows)
         return x

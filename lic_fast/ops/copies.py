@@ -1,10 +1,9 @@
 """Copies of maps: in another order, and several of them put together.
 
 They are those of ``csrc/cpu/copy.cpp``, for the sake of the threads. After an operation that
-PyTorch divides among its threads, all but one of them go on looking for work, for milliseconds: as
-long as a convolution takes, which the extension's own threads are to compute on the same
-processors. A slice network's step had seven such operations, none of which takes a tenth of that
-time; what they cost is in ``benchmarks/results/models-analysis.md``.
+PyTorch divides among its threads, all but one of them go on looking for work for a while, on the
+processors on which the extension's own threads are to compute what follows. What that costs is in
+``benchmarks/results/models-analysis.md``.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lic_fast import _C
 from lic_fast.ops import row_products
+from lic_fast.ops.copies import channels_last
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.linear import packed_linear
 from lic_fast.ops.rows import array
@@ -44,7 +45,7 @@ def gdn(
         (B, C, H, W), of the type of `x`.
     """
     if fast_on_cpu(x, gamma, beta):
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = channels_last(x)
         out = x if overwrite else torch.empty_like(x)
         if row_products.usable(x):
             # Not as words: of squares small ones disappear beside a large one of another channel.
