@@ -1,6 +1,6 @@
 // Products of words of 16 bits for those of floats, for files that include cpu/products.inl;
 // words_*.inl define `with_products(sums, x, w)`, sums of int32 and of the products of two words in
-// each lane.
+// each lane, and `larger_size(sizes, x)`.
 //
 // A word is a number over a scale, one for each row and one for each output, rounded; what limits
 // it is cpu/words.hpp.
@@ -44,13 +44,10 @@ struct Words : TwoAtOnce<std::int16_t> {
   /// multiplied by: no number where one of them is none.
   LIC_FAST_TARGET LIC_FAST_INLINE static float make(const float* x, std::size_t count, float limit,
                                                     std::int16_t* out) {
-    Vector most = Vector::zero(), none = Vector::zero();
-    for (std::size_t c = 0; c < count; c += kWidth) {
-      const Vector v = Vector::load(x + c);
-      most = maximum(maximum(subtract(Vector::zero(), v), v), most);
-      none = fused(v, Vector::zero(), none);  // no number for such and for infinity
-    }
-    const float top = largest(most) + total(none);
+    Vector most = Vector::zero();
+    for (std::size_t c = 0; c < count; c += kWidth) most = larger_size(most, Vector::load(x + c));
+    // No number for such and for infinity.
+    const float top = largest(most) + total(multiply(most, Vector::zero()));
     // Numbers so small that this is infinite are none beside any others.
     const float factor = limit / top;
     const Vector inverse = Vector::all(factor <= 3e38f ? factor : 0);

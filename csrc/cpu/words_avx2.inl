@@ -11,4 +11,10 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector with_products(Vector sums, Vector x, Vect
 #endif
 }
 
+/// The larger size of each lane, any that is no number above all others.
+LIC_FAST_TARGET LIC_FAST_INLINE Vector larger_size(Vector sizes, Vector x) {
+  const __m256i bits = _mm256_and_si256(_mm256_castps_si256(x.v), _mm256_set1_epi32(0x7FFFFFFF));
+  return {_mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(sizes.v), bits))};
+}
+
 #include "cpu/words.inl"
