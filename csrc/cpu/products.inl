@@ -13,6 +13,13 @@ struct Unscaled {
   struct Scales {};
   static constexpr bool kScaled = false;
 
+  /// The sum of row t and vector v of panels as a number; `start` is what sum_products was given
+  /// with.
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector number(Vector sum, const Scales&, const float*,
+                                                       std::size_t, std::size_t) {
+    return sum;
+  }
+
   template <std::size_t kCount, std::size_t kAcross>
   LIC_FAST_TARGET LIC_FAST_INLINE static void store(const Vector (&sums)[kCount][kAcross],
                                                     const Scales&, const float*, float* out) {
@@ -53,19 +60,19 @@ struct TwoAtOnce : Unscaled {
   }
 };
 
-/// Products of kCount rows and kPan panels.
+/// Products of kCount rows and kPan panels, in registers.
 ///
 /// `x` is the first of rows `row` numbers apart, `weights` the first of panels `panel` numbers
 /// apart, each (steps, kPanel, kStep). The sums begin with `start`, (kPan, kPanel), or with zero
-/// where it is null; they go to `out`, (kCount, kPan, kPanel). Those of words are multiplied by
-/// `scales`.
+/// where it is null or they are of words.
 template <class Product, std::size_t kCount, std::size_t kPan>
-LIC_FAST_TARGET void multiply(const typename Product::Number* x, std::size_t row,
-                              const typename Product::Number* weights, std::size_t panel,
-                              std::size_t steps, const float* start,
-                              const typename Product::Scales& scales, float* out) {
+LIC_FAST_TARGET LIC_FAST_INLINE void sum_products(const typename Product::Number* x,
+                                                  std::size_t row,
+                                                  const typename Product::Number* weights,
+                                                  std::size_t panel, std::size_t steps,
+                                                  const float* start,
+                                                  Vector (&sums)[kCount][kPan * kVectors]) {
   constexpr std::size_t kAcross = kPan * kVectors, kStep = Product::kStep;
-  Vector sums[kCount][kAcross];
 #pragma GCC unroll 8
   for (std::size_t v = 0; v < kAcross; ++v) {
     const bool zero = Product::kScaled || start == nullptr;
@@ -89,6 +96,16 @@ LIC_FAST_TARGET void multiply(const typename Product::Number* x, std::size_t row
       }
     }
   }
+}
+
+/// The same to `out`, (kCount, kPan, kPanel); those of words are multiplied by `scales`.
+template <class Product, std::size_t kCount, std::size_t kPan>
+LIC_FAST_TARGET void multiply(const typename Product::Number* x, std::size_t row,
+                              const typename Product::Number* weights, std::size_t panel,
+                              std::size_t steps, const float* start,
+                              const typename Product::Scales& scales, float* out) {
+  Vector sums[kCount][kPan * kVectors];
+  sum_products<Product, kCount, kPan>(x, row, weights, panel, steps, start, sums);
   Product::store(sums, scales, start, out);
 }
 

@@ -19,6 +19,16 @@ struct Words : TwoAtOnce<std::int16_t> {
     return with_products(sum, x, w);
   }
 
+  /// The sum of row t and vector v of panels as a number, and what of `start` belongs to it.
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector number(Vector sum, const Scales& scales,
+                                                       const float* start, std::size_t t,
+                                                       std::size_t v) {
+    const float* const outputs = scales.outputs + v / kVectors * scales.panel;
+    const Vector scale =
+        multiply(Vector::all(scales.rows[t]), Vector::load(outputs + v % kVectors * kWidth));
+    return fused(numbers_of(sum), scale, Vector::load(start + v * kWidth));
+  }
+
   /// Writes the sums as numbers, (kCount, kAcross) vectors, behind `start` or what is there.
   template <std::size_t kCount, std::size_t kAcross>
   LIC_FAST_TARGET LIC_FAST_INLINE static void store(const Vector (&sums)[kCount][kAcross],

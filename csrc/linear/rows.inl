@@ -71,6 +71,37 @@ struct End {
   }
 };
 
+/// Products of kRows rows and kPan panels with what is added to them, straight from the registers
+/// in which they are summed to where they go, in whole panels.
+template <class Product, std::size_t kPan, bool kSum, class To>
+LIC_FAST_TARGET void multiply_to(const typename Product::Number* x, std::size_t row,
+                                 const typename Product::Number* weights, std::size_t panel,
+                                 std::size_t steps, const float* start,
+                                 const typename Product::Scales& scales, To* out,
+                                 std::size_t stride, const To* residual,
+                                 std::size_t residual_stride) {
+  constexpr std::size_t kAcross = kPan * kVectors;
+#pragma GCC unroll 6
+  for (std::size_t t = 0; t < kRows; ++t) {
+    const char* const to = reinterpret_cast<const char*>(out + t * stride);
+    for (std::size_t at = 0; at < kPan * cpu::kPanel * sizeof(To); at += 64)
+      LIC_FAST_PREFETCH_WRITTEN(to + at);
+  }
+  Vector sums[kRows][kAcross];
+  sum_products<Product, kRows, kPan>(x, row, weights, panel, steps, start, sums);
+#pragma GCC unroll 6
+  for (std::size_t t = 0; t < kRows; ++t) {
+#pragma GCC unroll 8
+    for (std::size_t v = 0; v < kAcross; ++v) {
+      Vector number = Product::number(sums[t][v], scales, start, t, v);
+      if constexpr (kSum) {
+        number = add(number, Vector::load(residual + t * residual_stride + v * kWidth));
+      }
+      number.store(out + t * stride + v * kWidth);
+    }
+  }
+}
+
 /// `Product` is that of products.inl, T the type of the maps' numbers.
 template <class Product, class T>
 struct Block {
@@ -182,6 +213,38 @@ struct Block {
     }
   }
 
+  /// Of kRows rows from `i` on and `across` whole panels from `begin` on, the first sum to the
+  /// last.
+  template <class To>
+  LIC_FAST_TARGET LIC_FAST_INLINE void add_to(const Weights& w, const Number* in,
+                                              std::size_t stride, const float* scales,
+                                              std::size_t begin, std::size_t across, std::size_t i,
+                                              const End<To>& end) const {
+    typename Product::Scales own{};
+    if constexpr (kScaled) own = {scales, w.scales() + begin * kPanel, kPanel, false};
+    const std::size_t first = begin * kPanel;
+    const To* const residual =
+        end.residual == nullptr ? nullptr : end.residual + i * end.residual_stride + first;
+    const auto work = straight<To>(across, residual != nullptr);
+    work(in, stride, weights(w) + begin * w.panel_size(), w.panel_size(),
+         w.depth() / Product::kStep, w.bias() + first, own, end.out + i * end.stride + first,
+         end.stride, residual, end.residual_stride);
+  }
+
+  template <class To>
+  static auto straight(std::size_t panels, bool sum) {
+    if constexpr (kTogether > 1) {
+      if (panels == 4) return of_panels<To, 4>(sum);
+      if (panels == 3) return of_panels<To, 3>(sum);
+      if (panels == 2) return of_panels<To, 2>(sum);
+    }
+    return of_panels<To, 1>(sum);
+  }
+  template <class To, std::size_t kPan>
+  static auto of_panels(bool sum) {
+    return sum ? &multiply_to<Product, kPan, true, To> : &multiply_to<Product, kPan, false, To>;
+  }
+
   /// Writes the activation of all products, with the bias and the residual.
   template <class To>
   LIC_FAST_TARGET void multiply_by(const Weights& w, const Number* in, std::size_t stride,
@@ -193,12 +256,19 @@ struct Block {
     const std::size_t groups = (panels + kTogether - 1) / kTogether;
     const bool reads = &w == &p.first, writes = p.second == nullptr || &w == p.second;
     const auto write = end.function(after, activation);
+    // With an activation, sums that go through memory take no longer.
+    const bool direct =
+        writes && depth <= summed && after == After::kActivation && activation == Activation::kNone;
     for (std::size_t group = 0; group < groups; ++group) {
       const std::size_t begin = group * panels / groups;
       const std::size_t across = (group + 1) * panels / groups - begin;
       for (std::size_t i = 0; i < count; i += kRows) {
         const std::size_t here = std::min(kRows, count - i);
         if (group == 0 && reads) ask_for(i + kBlock);
+        if (direct && here == kRows && (begin + across) * kPanel <= end.outputs) {
+          add_to(w, in + i * stride, stride, scales + i, begin, across, i, end);
+          continue;
+        }
         if (writes) end.ask_for(i, here, begin * kPanel, across * kPanel);
         alignas(64) float sums[kRows * kTogether * kPanel];
         for (std::size_t from = 0; from < depth; from += summed) {
