@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 	$(BIN)/lic-fast demo -o demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term --durations=25 $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
