@@ -13,8 +13,7 @@ struct Unscaled {
   struct Scales {};
   static constexpr bool kScaled = false;
 
-  /// The sum of row t and vector v of panels as a number; `start` is what sum_products was given
-  /// with.
+  /// The sum of row t and vector v of panels as a number; `start` is sum_products'.
   LIC_FAST_TARGET LIC_FAST_INLINE static Vector number(Vector sum, const Scales&, const float*,
                                                        std::size_t, std::size_t) {
     return sum;

@@ -213,8 +213,7 @@ struct Block {
     }
   }
 
-  /// Of kRows rows from `i` on and `across` whole panels from `begin` on, the first sum to the
-  /// last.
+  /// Writes kRows rows from `i` on of `across` whole panels from `begin` on, by multiply_to.
   template <class To>
   LIC_FAST_TARGET LIC_FAST_INLINE void add_to(const Weights& w, const Number* in,
                                               std::size_t stride, const float* scales,
