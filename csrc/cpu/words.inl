@@ -39,13 +39,9 @@ struct Words : TwoAtOnce<std::int16_t> {
     const std::size_t row = scales.onto ? kAcross * kWidth : 0;
 #pragma GCC unroll 8
     for (std::size_t v = 0; v < kAcross; ++v) {
-      const Vector output =
-          Vector::load(scales.outputs + v / kVectors * scales.panel + v % kVectors * kWidth);
 #pragma GCC unroll 6
       for (std::size_t t = 0; t < kCount; ++t) {
-        const Vector scale = multiply(Vector::all(scales.rows[t]), output);
-        fused(numbers_of(sums[t][v]), scale, Vector::load(before + t * row + v * kWidth))
-            .store(out + (t * kAcross + v) * kWidth);
+        number(sums[t][v], scales, before + t * row, t, v).store(out + (t * kAcross + v) * kWidth);
       }
     }
   }

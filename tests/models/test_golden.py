@@ -73,7 +73,7 @@ def decoded_with_the_references_symbols(net, x):
             distances, known = y[:, channels] - mean, symbols[channels.start]
             other = distances.round() != known
             ties += int(other.sum())
-            assert ((distances - known).abs()[other] - 0.5 <= 1e-5 * y.abs().max()).all()
+            assert ((distances - known).abs()[other] - 0.5 <= 5e-6 * y.abs().max()).all()
             return known + mean
 
         return quantize
@@ -100,6 +100,7 @@ def test_golden_outputs(name, picture, weights):
     with torch.no_grad():
         picture, ties = decoded_with_the_references_symbols(net, x)
     assert np.abs(picture.numpy() - expected).max() <= 1e-4 * np.abs(expected).max()
+    assert ties <= 2  # of some 100,000 latents: more would be an error of the arithmetic
     if not ties:  # else slices behind them have other symbols, too
         assert torch.equal(out["x_hat"][0], picture)
     for kind in "yz":
