@@ -22,9 +22,9 @@ struct Unscaled {
   template <std::size_t kCount, std::size_t kAcross>
   LIC_FAST_TARGET LIC_FAST_INLINE static void store(const Vector (&sums)[kCount][kAcross],
                                                     const Scales&, const float*, float* out) {
-#pragma GCC unroll 6
+    LIC_FAST_UNROLL(6)
     for (std::size_t t = 0; t < kCount; ++t) {
-#pragma GCC unroll 8
+      LIC_FAST_UNROLL(8)
       for (std::size_t v = 0; v < kAcross; ++v) sums[t][v].store(out + (t * kAcross + v) * kWidth);
     }
   }
@@ -72,24 +72,24 @@ LIC_FAST_TARGET LIC_FAST_INLINE void sum_products(const typename Product::Number
                                                   const float* start,
                                                   Vector (&sums)[kCount][kPan * kVectors]) {
   constexpr std::size_t kAcross = kPan * kVectors, kStep = Product::kStep;
-#pragma GCC unroll 8
+  LIC_FAST_UNROLL(8)
   for (std::size_t v = 0; v < kAcross; ++v) {
     const bool zero = Product::kScaled || start == nullptr;
     const Vector first = zero ? Vector::zero() : Vector::load(start + v * kWidth);
-#pragma GCC unroll 6
+    LIC_FAST_UNROLL(6)
     for (std::size_t t = 0; t < kCount; ++t) sums[t][v] = first;
   }
   for (std::size_t i = 0; i < steps; ++i) {
     Vector w[kAcross];
-#pragma GCC unroll 8
+    LIC_FAST_UNROLL(8)
     for (std::size_t v = 0; v < kAcross; ++v) {
       w[v] = Product::weights(weights + v / kVectors * panel +
                               (i * cpu::kPanel + v % kVectors * kWidth) * kStep);
     }
-#pragma GCC unroll 6
+    LIC_FAST_UNROLL(6)
     for (std::size_t t = 0; t < kCount; ++t) {
       const Vector all = Product::all(x + t * row + i * kStep);
-#pragma GCC unroll 8
+      LIC_FAST_UNROLL(8)
       for (std::size_t v = 0; v < kAcross; ++v) {
         sums[t][v] = Product::accumulate(sums[t][v], all, w[v]);
       }

@@ -37,9 +37,9 @@ struct Words : TwoAtOnce<std::int16_t> {
     alignas(64) static constexpr float kZero[kAcross * kWidth] = {};
     const float* const before = scales.onto ? out : start == nullptr ? kZero : start;
     const std::size_t row = scales.onto ? kAcross * kWidth : 0;
-#pragma GCC unroll 8
+    LIC_FAST_UNROLL(8)
     for (std::size_t v = 0; v < kAcross; ++v) {
-#pragma GCC unroll 6
+      LIC_FAST_UNROLL(6)
       for (std::size_t t = 0; t < kCount; ++t) {
         number(sums[t][v], scales, before + t * row, t, v).store(out + (t * kAcross + v) * kWidth);
       }

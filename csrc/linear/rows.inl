@@ -82,7 +82,7 @@ LIC_FAST_TARGET void multiply_to(const typename Product::Number* x, std::size_t 
                                  std::size_t residual_stride) {
   constexpr std::size_t kAcross = kPan * kVectors;
   // As End::ask_for, whose loops over sizes that it does not know cost a tenth of the whole.
-#pragma GCC unroll 6
+  LIC_FAST_UNROLL(6)
   for (std::size_t t = 0; t < kRows; ++t) {
     const char* const to = reinterpret_cast<const char*>(out + t * stride);
     for (std::size_t at = 0; at < kPan * cpu::kPanel * sizeof(To); at += 64)
@@ -90,9 +90,9 @@ LIC_FAST_TARGET void multiply_to(const typename Product::Number* x, std::size_t 
   }
   Vector sums[kRows][kAcross];
   sum_products<Product, kRows, kPan>(x, row, weights, panel, steps, start, sums);
-#pragma GCC unroll 6
+  LIC_FAST_UNROLL(6)
   for (std::size_t t = 0; t < kRows; ++t) {
-#pragma GCC unroll 8
+    LIC_FAST_UNROLL(8)
     for (std::size_t v = 0; v < kAcross; ++v) {
       Vector number = Product::number(sums[t][v], scales, start, t, v);
       if constexpr (kSum) {

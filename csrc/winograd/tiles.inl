@@ -86,23 +86,23 @@ struct Tiles {
       float* const to = out + phase * each;
       for (std::size_t channel = 0; channel < each; channel += kWidth) {
         Vector rows[kSide][kSide];  // transformed along columns
-#pragma GCC unroll 6
+        LIC_FAST_UNROLL(6)
         for (std::size_t c = 0; c < kSide; ++c) {
           Vector numbers[kSide], transformed[kSide];
-#pragma GCC unroll 6
+          LIC_FAST_UNROLL(6)
           for (std::size_t r = 0; r < kSide; ++r) {
             const bool there = kInside || (r >= top && r < bottom && c >= left && c < right);
             numbers[r] = there ? Vector::load(places[r][c] + channel) : Vector::zero();
           }
           transform_input(numbers, transformed);
-#pragma GCC unroll 6
+          LIC_FAST_UNROLL(6)
           for (std::size_t r = 0; r < kSide; ++r) rows[r][c] = transformed[r];
         }
-#pragma GCC unroll 6
+        LIC_FAST_UNROLL(6)
         for (std::size_t r = 0; r < kSide; ++r) {
           Vector transformed[kSide];
           transform_input(rows[r], transformed);
-#pragma GCC unroll 6
+          LIC_FAST_UNROLL(6)
           for (std::size_t c = 0; c < kSide; ++c) {
             transformed[c].store(to + (r * kSide + c) * distance + channel);
           }
@@ -124,15 +124,15 @@ struct Tiles {
     for (std::size_t lane = 0; lane < kPanel && channel + lane < each; lane += kWidth) {
       const std::size_t count = std::min(kWidth, each - channel - lane);
       Vector half[kStep][kSide];
-#pragma GCC unroll 6
+      LIC_FAST_UNROLL(6)
       for (std::size_t c = 0; c < kSide; ++c) {
         Vector numbers[kSide], transformed[kStep];
-#pragma GCC unroll 6
+        LIC_FAST_UNROLL(6)
         for (std::size_t r = 0; r < kSide; ++r) {
           numbers[r] = Vector::load(products + (r * kSide + c) * distance + lane);
         }
         transform_output<kStep>(numbers, transformed);
-#pragma GCC unroll 4
+        LIC_FAST_UNROLL(4)
         for (std::size_t r = 0; r < kStep; ++r) half[r][c] = transformed[r];
       }
       const Vector bias = load_some(p.bias + first + lane, count);
@@ -163,13 +163,13 @@ LIC_FAST_TARGET void filter_input(const float* taps, const float (*factors)[kSid
                                   std::size_t distance) {
   for (std::size_t lane = 0; lane < kPanel; lane += kWidth) {
     Vector rows[kSide][kKernel];  // places by taps
-#pragma GCC unroll 5
+    LIC_FAST_UNROLL(5)
     for (std::size_t c = 0; c < kKernel; ++c) {
       Vector column[kKernel];
       for (std::size_t r = 0; r < kKernel; ++r) {
         column[r] = Vector::load(taps + (r * kKernel + c) * kPanel + lane);
       }
-#pragma GCC unroll 6
+      LIC_FAST_UNROLL(6)
       for (std::size_t place = 0; place < kSide; ++place) {
         Vector sum = multiply(Vector::all(factors[place][0]), column[0]);
         for (std::size_t r = 1; r < kKernel; ++r) {
@@ -178,9 +178,9 @@ LIC_FAST_TARGET void filter_input(const float* taps, const float (*factors)[kSid
         rows[place][c] = sum;
       }
     }
-#pragma GCC unroll 6
+    LIC_FAST_UNROLL(6)
     for (std::size_t place = 0; place < kSide; ++place) {
-#pragma GCC unroll 6
+      LIC_FAST_UNROLL(6)
       for (std::size_t across = 0; across < kSide; ++across) {
         Vector sum = multiply(Vector::all(factors[across][0]), rows[place][0]);
         for (std::size_t c = 1; c < kKernel; ++c) {

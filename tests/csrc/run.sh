@@ -13,9 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 seconds=${1:-20}
 seed=${2:-1}
 build=build/sanitize
-# -g1: lines, but not where each vector of an unrolled kernel is, which takes minutes to find out.
 flags=(-std=c++17 -g1 -O1 -ffp-contract=off -Wall -Wextra -Wconversion -Werror -D_GLIBCXX_ASSERTIONS
-  -fno-sanitize-recover=all -fno-omit-frame-pointer -Icsrc -Itests/csrc)
+  -DLIC_FAST_ROLLED -fno-sanitize-recover=all -fno-omit-frame-pointer -Icsrc -Itests/csrc)
 memory=-fsanitize=address,undefined
 kernels=(csrc/rans/kernels.cpp csrc/rans/kernels_avx2.cpp csrc/rans/kernels_avx512.cpp)
 
@@ -68,10 +67,13 @@ for kernel in "${kernels[@]}"; do
   compile $memory -c -fsanitize-coverage=trace-pc "$kernel" -o "$object"
   objects+=("$object")
 done
-for target in ans rans; do
-  compile $memory -c -fsanitize-coverage=trace-pc "tests/csrc/fuzz_$target.cpp" \
-    -o "$build/fuzz_$target.o"
-  compile $memory -pthread "$build/fuzz_$target.o" "${objects[@]}" tests/csrc/fuzz_main.cpp \
-    -o "$build/fuzz_$target"
-  (cd "$build" && "./fuzz_$target" "$seconds" "$seed" "../../tests/csrc/corpus/$target")
-done
+fuzz() {
+  compile $memory -c -fsanitize-coverage=trace-pc "tests/csrc/fuzz_$1.cpp" -o "$build/fuzz_$1.o"
+  compile $memory -pthread "$build/fuzz_$1.o" "${objects[@]}" tests/csrc/fuzz_main.cpp \
+    -o "$build/fuzz_$1"
+  (cd "$build" && "./fuzz_$1" "$seconds" "$seed" "../../tests/csrc/corpus/$1")
+}
+fuzz ans &
+first=$!
+fuzz rans
+wait "$first"
