@@ -13,11 +13,11 @@ demo: $(INSTALLED)
 	$(BIN)/lic-fast demo -o demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile --durations=25 $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --durations=25 $(ARGS)
 
 # By itself: Triton's interpreter takes more than twice as long while its lines are counted.
 coverage: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=term $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

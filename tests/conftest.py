@@ -13,3 +13,15 @@ import torch
 # told before the first test module is collected.
 if not torch.cuda.is_available() and "triton" not in sys.modules:
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Workers are given whole files. Those that take minutes must not be the last, when the others have
+# nothing left to do.
+_FIRST = ["portability", "training", "models"]
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        folder = item.nodeid.removeprefix("tests/").split("/")[0]
+        return _FIRST.index(folder) if folder in _FIRST else len(_FIRST)
+
+    items.sort(key=place)

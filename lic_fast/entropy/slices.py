@@ -29,9 +29,11 @@ from torch import Tensor, nn
 from lic_fast.entropy.hoisted_slices import hoisted_slices
 from lic_fast.entropy.integer.slices import Support, integer_slices
 from lic_fast.entropy.merged_slices import may_merge, merged_step
-from lic_fast.ops import add_residual
+from lic_fast.ops import add_residual, row_products, winograd
 from lic_fast.ops.copies import channels_last, stacked
+from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.exact_add_residual import exact_add_residual
+from lic_fast.ops.threads import may_run_side_by_side, side_by_side
 
 __all__ = ["OverlappingQuantizer", "Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
 
@@ -179,30 +181,36 @@ def _step_of(networks: SliceNetworks, latent_means: Tensor, latent_scales: Tenso
         return lambda step, support, quantize: integer.run_step(step, kept, quantize)
     if (hoisted := hoisted_slices(networks, latent_means)) is not None:
         return hoisted.run(networks, latent_means, latent_scales)
-    run = _merged_step if may_merge(networks, latent_means) else _plain_step
-    return partial(run, networks, latent_means, latent_scales)
+    if may_merge(networks, latent_means):
+        return partial(_merged_step, networks, latent_means, latent_scales)
+    beside = _may_run_side_by_side(networks, latent_means)
+    return partial(_plain_step, networks, latent_means, latent_scales, beside)
 
 
 def _plain_step(
     networks: SliceNetworks,
     latent_means: Tensor,
     latent_scales: Tensor,
+    beside: bool,
     step: range,
     support: list[Tensor],
     quantize: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """The definition: network after network."""
+    """The definition: network after network, or mean and scale beside each other."""
     mean_supports, means, scales = [], [], []
     for i in step:
-        mean_support = stacked([latent_means, *support])
-        if networks.mean_attention is not None:
-            mean_support = networks.mean_attention[i](mean_support)
-        scale_support = stacked([latent_scales, *support])
-        if networks.scale_attention is not None:
-            scale_support = networks.scale_attention[i](scale_support)
+        mean_branch = partial(
+            _branch, networks.mean[i], networks.mean_attention, i, [latent_means, *support]
+        )
+        scale_branch = partial(
+            _branch, networks.scale[i], networks.scale_attention, i, [latent_scales, *support]
+        )
+        (mean_support, mean), (_, scale) = (
+            side_by_side(mean_branch, scale_branch) if beside else (mean_branch(), scale_branch())
+        )
         mean_supports.append(mean_support)
-        means.append(networks.mean[i](mean_support))
-        scales.append(networks.scale[i](scale_support))
+        means.append(mean)
+        scales.append(scale)
     quantized = _like(latent_means, quantize(stacked(means), stacked(scales)))
     residuals = [
         networks.lrp[i](stacked([mean_support, part]))
@@ -215,6 +223,42 @@ def _plain_step(
         return exact_add_residual(quantized, residual)
     # Under autocast the networks give another type than the latents have.
     return _like(latent_means, add_residual(quantized, residual.to(quantized.dtype)))
+
+
+def _branch(
+    network: nn.Module, attention: _Networks | None, i: int, support: list[Tensor]
+) -> tuple[Tensor, Tensor]:
+    """What the networks of slice i are given, and what this one makes of it."""
+    x = stacked(support)
+    if attention is not None:
+        x = attention[i](x)
+    return x, network(x)
+
+
+def _may_run_side_by_side(networks: SliceNetworks, latents: Tensor) -> bool:
+    """Whether mean and scale may: on the fast paths of csrc alone, and with nobody watching."""
+    if networks.exact or not (fast_on_cpu(latents) and may_run_side_by_side()):
+        return False
+    kinds = (networks.mean, networks.scale, networks.mean_attention, networks.scale_attention)
+    every = [module for kind in kinds for network in kind or () for module in network.modules()]
+    # Hundreds of them: what need not be asked is not.
+    parameters = (p for module in every for p in module._parameters.values())
+    if torch.is_grad_enabled() and not fast_on_cpu(latents, *parameters):
+        return False
+    return not any(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or (isinstance(module, nn.Conv2d) and not _is_csrc(module, latents))
+        for module in every
+    )
+
+
+def _is_csrc(layer: nn.Conv2d, latents: Tensor) -> bool:
+    """Whether a convolution on maps of the latents' size is not oneDNN's."""
+    if layer.kernel_size == (1, 1):
+        return row_products.usable(latents)
+    padding = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
+    return winograd.fits(latents, layer.weight, layer.stride, padding, layer.groups)
 
 
 def _merged_step(

@@ -20,6 +20,7 @@ from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.launch import launchable
 from lic_fast.ops.recompute import register_gradient
 from lic_fast.ops.rows import array, rows_of
+from lic_fast.ops.threads import threads
 
 __all__ = ["add_residual", "reference"]
 
@@ -61,7 +62,7 @@ def _of_map(quantized: Tensor, lrp: Tensor) -> Tensor:
     out = torch.empty_like(quantized, memory_format=torch.channels_last)
     operands = (channels_last(quantized), channels_last(lrp), out)
     x, y, into = (array(rows_of(t.permute(0, 2, 3, 1))) for t in operands)
-    _C.add_residual(x, y, into, torch.get_num_threads())
+    _C.add_residual(x, y, into, threads())
     return out
 
 

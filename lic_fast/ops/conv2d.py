@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -173,8 +176,9 @@ def conv_transpose2d(
     """
     if fast_on_cpu(x, weight, bias):
         if _subpixel(weight, stride, padding, output_padding):
-            wide, repeated, halo = _as_subpixel(weight, bias, stride[0], padding[0])
-            if weight.shape[1] <= _FEW or winograd.fits(x, wide, (1, 1), (halo, halo)):
+            form, halo = _subpixel_form(weight.shape, stride[0], padding[0])
+            if weight.shape[1] <= _FEW or winograd.fits(x, form, (1, 1), (halo, halo)):
+                wide, repeated = _as_subpixel(weight, bias, stride[0], padding[0])
                 return _shuffled_conv2d(x, wide, repeated, stride[0], (halo, halo), "none")
         convolve = prepared(
             ("conv_transpose2d", x.dtype, stride, padding, output_padding),
@@ -199,15 +203,21 @@ def _subpixel(weight: Tensor, stride: Pair, padding: Pair, output_padding: Pair)
     return len(forms) == 1 and is_subpixel(*forms.pop())
 
 
+@lru_cache
+def _subpixel_form(shape: torch.Size, stride: int, padding: int) -> tuple[Tensor, int]:
+    """A weight of the shape of that of :func:`_as_subpixel`, without numbers, and its padding."""
+    return subpixel_weight(torch.empty(shape, device="meta"), stride, padding)
+
+
 def _as_subpixel(
     weight: Tensor, bias: Tensor | None, stride: int, padding: int
-) -> tuple[Tensor, Tensor | None, int]:
-    """Weight and bias of a convolution to all pixels of a step at once, and its padding."""
+) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of a convolution to all pixels of a step at once."""
 
-    def build() -> tuple[Tensor, Tensor | None, int]:
-        wide, halo = subpixel_weight(weight.detach(), stride, padding)
+    def build() -> tuple[Tensor, Tensor | None]:
+        wide, _ = subpixel_weight(weight.detach(), stride, padding)
         repeated = None if bias is None else bias.detach().repeat(stride * stride)
-        return wide, repeated, halo
+        return wide, repeated
 
     key = ("subpixel_transpose2d", stride, padding)
     return prepared(key, present(weight, bias), build)

@@ -16,6 +16,7 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.rows import array
+from lic_fast.ops.threads import threads
 
 __all__ = ["channels_last", "dense", "stacked"]
 
@@ -60,5 +61,5 @@ def stacked(maps: Sequence[Tensor]) -> Tensor:
 
 
 def _copied(x: Tensor, to: Tensor) -> Tensor:
-    _C.copy(array(x), array(to), torch.get_num_threads())
+    _C.copy(array(x), array(to), threads())
     return to

@@ -17,6 +17,7 @@ from lic_fast.ops import exact
 from lic_fast.ops.channels_last import array_of
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.launch import launchable
+from lic_fast.ops.threads import threads
 
 __all__ = ["exact_add_residual", "reference"]
 
@@ -52,9 +53,7 @@ def exact_add_residual(quantized: Tensor, lrp: Tensor) -> Tensor:
     if not exact_on_cpu(quantized) or quantized.dim() != 4:
         return reference(quantized, lrp)
     out = torch.empty(quantized.shape, memory_format=torch.channels_last)
-    _C.exact_add_residual(
-        array_of(quantized), array_of(lrp), array_of(out), torch.get_num_threads()
-    )
+    _C.exact_add_residual(array_of(quantized), array_of(lrp), array_of(out), threads())
     return out
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops import exact
 from lic_fast.ops.dispatch import exact_on_cpu
+from lic_fast.ops.threads import threads
 
 __all__ = ["LARGEST", "LARGEST_COUNT", "exact_layer_norm", "reference"]
 
@@ -70,7 +71,7 @@ def exact_layer_norm(
         inverse_step.item(),
         epsilon.item(),
         out.view(-1, count).numpy(),
-        torch.get_num_threads(),
+        threads(),
     )
     return out
 

@@ -17,6 +17,7 @@ from lic_fast import _C
 from lic_fast.ops import exact
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.launch import launchable
+from lic_fast.ops.threads import threads
 
 __all__ = ["exact_quantize", "halves", "reference"]
 
@@ -64,7 +65,7 @@ def exact_quantize(
         zero.contiguous().numpy(),
         bits,
         [half.permute(0, 2, 3, 1).numpy() for half in maps],
-        torch.get_num_threads(),
+        threads(),
     )
     return maps
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops import exact
 from lic_fast.ops.dispatch import exact_on_cpu
+from lic_fast.ops.threads import threads
 
 __all__ = ["exact_sigmoid", "reference"]
 
@@ -33,5 +34,5 @@ def exact_sigmoid(x: Tensor) -> Tensor:
     dense = x.detach() if x.stride() == out.stride() else x.detach().contiguous()
     out = out if dense.stride() == out.stride() else torch.empty_like(dense)
     flat = [t.as_strided((t.numel(),), (1,)) for t in (dense, out)]
-    _C.exact_sigmoid(flat[0].numpy(), flat[1].numpy(), torch.get_num_threads())
+    _C.exact_sigmoid(flat[0].numpy(), flat[1].numpy(), threads())
     return out

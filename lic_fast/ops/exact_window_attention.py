@@ -25,6 +25,7 @@ from lic_fast import _C
 from lic_fast.ops import exact
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.prepared import prepared
+from lic_fast.ops.threads import threads
 from lic_fast.ops.window_attention import relative_position_index
 from lic_fast.ops.windows import merge, partition, separated
 
@@ -85,7 +86,7 @@ def exact_window_attention(
         out.numpy(),
         window_size,
         shift,
-        torch.get_num_threads(),
+        threads(),
     )
     return out
 

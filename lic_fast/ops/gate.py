@@ -14,6 +14,7 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.rows import array, rows_of
+from lic_fast.ops.threads import threads
 
 __all__ = ["gate", "reference"]
 
@@ -41,7 +42,7 @@ def gate(values: Tensor, logits: Tensor, skip: Tensor) -> Tensor:
     if one_type and fast_on_cpu(values, logits, skip) and values.numel():
         out = torch.empty_like(values, memory_format=torch.channels_last)
         a, b, x, y = (array(rows_of(t.permute(0, 2, 3, 1))) for t in (values, logits, skip, out))
-        _C.gate(a, b, x, y, torch.get_num_threads())
+        _C.gate(a, b, x, y, threads())
         return out
     return reference(values, logits, skip)
 

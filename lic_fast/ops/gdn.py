@@ -19,6 +19,7 @@ from lic_fast.ops.copies import channels_last
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.linear import packed_linear
 from lic_fast.ops.rows import array
+from lic_fast.ops.threads import threads
 from lic_fast.ops.tokens import as_tokens, chunks
 
 __all__ = ["gdn", "reference"]
@@ -67,8 +68,8 @@ def reference(x: Tensor, gamma: Tensor, beta: Tensor, *, inverse: bool = False) 
 def _in_chunks(x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool, out: Tensor) -> None:
     """Some positions at a time, so that squares and norms stay in the cache."""
     mix = packed_linear(gamma, beta, x.dtype)
-    threads = torch.get_num_threads()
+    count = threads()
     for part, into in chunks(as_tokens(x), as_tokens(out), x.shape[1]):
         squares = torch.empty_like(part)
-        _C.square(array(part), array(squares), threads)
-        _C.root_scaled(array(part), array(mix(squares)), array(into), inverse, threads)
+        _C.square(array(part), array(squares), count)
+        _C.root_scaled(array(part), array(mix(squares)), array(into), inverse, count)

@@ -23,6 +23,7 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.prepared import prepared
+from lic_fast.ops.threads import threads
 
 __all__ = ["check_largest", "check_operands", "integer_conv2d", "largest_sum", "reference"]
 
@@ -70,7 +71,7 @@ def integer_conv2d(
         [beyond.numpy() for beyond in border],
         out.numpy(),
         stride,
-        torch.get_num_threads(),
+        threads(),
     )
     return out.permute(0, 3, 1, 2)
 

@@ -36,6 +36,7 @@ from lic_fast.ops.integer_conv2d import check_operands, integer_conv2d
 from lic_fast.ops.integer_conv2d import reference as convolution
 from lic_fast.ops.launch import launchable
 from lic_fast.ops.prepared import prepared, present
+from lic_fast.ops.threads import threads
 
 __all__ = [
     "LAUNCHED_TYPES",
@@ -133,7 +134,7 @@ def integer_layer(
     out = packed.run(
         [array_of(half) for half in x],
         None if residual is None else array_of(residual),
-        torch.get_num_threads(),
+        threads(),
     )
     return [map_of(half) for half in out] if isinstance(out, list) else map_of(out)
 

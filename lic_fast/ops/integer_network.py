@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from lic_fast import _C
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.channels_last import array_of, map_of
 from lic_fast.ops.integer_layer import Activation, Quantizer, integer_layer, pack
+from lic_fast.ops.threads import threads
 
 __all__ = ["IntegerNetwork", "Layer", "composed"]
 
@@ -100,7 +100,7 @@ class IntegerNetwork:
         arrays = [array_of(half) for half in x]
         written = self._packed.run(
             arrays,
-            torch.get_num_threads(),
+            threads(),
             out=into,
             residual=None if residual is None else array_of(residual),
         )

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from lic_fast import _C
@@ -26,6 +25,7 @@ from lic_fast.ops.exact_sigmoid import exact_sigmoid
 from lic_fast.ops.exact_window_attention import bias_of_pairs, exact_window_attention
 from lic_fast.ops.integer_layer import Quantizer, pack
 from lic_fast.ops.integer_network import Layer, composed
+from lic_fast.ops.threads import threads
 
 __all__ = [
     "AttentionStep",
@@ -179,7 +179,7 @@ def run_programs(calls: Sequence[Call]) -> None:
             )
             for program, inputs, outputs in calls
         ],
-        torch.get_num_threads(),
+        threads(),
     )
 
 

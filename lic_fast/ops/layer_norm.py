@@ -16,6 +16,7 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.rows import array, rows_of
+from lic_fast.ops.threads import threads
 
 __all__ = ["layer_norm", "reference"]
 
@@ -44,8 +45,8 @@ def layer_norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float = 1e-5) -> Te
     if fast_on_cpu(x, weight, bias) and x.numel():
         out = torch.empty(x.shape, dtype=x.dtype)
         factors, offsets = (p.detach().float().contiguous().numpy() for p in (weight, bias))
-        threads = torch.get_num_threads()
-        _C.layer_norm(array(rows_of(x)), factors, offsets, array(rows_of(out)), eps, threads)
+        count = threads()
+        _C.layer_norm(array(rows_of(x)), factors, offsets, array(rows_of(out)), eps, count)
         return out
     return reference(x, weight, bias, eps)
 

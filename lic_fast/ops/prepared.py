@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lic_fast import _C
+from lic_fast.ops.threads import threads
 
 __all__ = ["prepared", "present"]
 
@@ -64,7 +65,7 @@ def _stamp(sources: Sequence[Tensor]) -> _Stamp:
             copies.append(tensor)
         pieces.append((tensor.data_ptr(), tensor.nbytes))
     # At the speed of memory, 0.3 ms for each million weights in float32 and two threads.
-    return (*forms, _C.digest(pieces, torch.get_num_threads()))
+    return (*forms, _C.digest(pieces, threads()))
 
 
 def present(*tensors: Tensor | None) -> list[Tensor]:

@@ -22,6 +22,7 @@ from lic_fast.errors import LatentError
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.launch import launchable
 from lic_fast.ops.prepared import prepared
+from lic_fast.ops.threads import threads
 
 __all__ = [
     "LARGEST_SYMBOL",
@@ -115,13 +116,13 @@ def quantize(y: Tensor, mean: Tensor, scale: Tensor, scale_table: Tensor) -> Qua
     operands = (_array(y), _array(mean), _array(scale), _array(scale_table.contiguous()))
     indexes = torch.empty(y.shape, dtype=torch.uint8)
     y_hat = torch.empty(y.shape)
-    threads = torch.get_num_threads()
+    count = threads()
     symbols = torch.empty(y.shape, dtype=torch.int16)
-    peak = _C.quantize(*operands, symbols.numpy(), indexes.numpy(), y_hat.numpy(), threads)
+    peak = _C.quantize(*operands, symbols.numpy(), indexes.numpy(), y_hat.numpy(), count)
     if not peak < 2**15:
         check_peak(peak)
         symbols = torch.empty(y.shape, dtype=torch.int32)
-        _C.quantize(*operands, symbols.numpy(), indexes.numpy(), y_hat.numpy(), threads)
+        _C.quantize(*operands, symbols.numpy(), indexes.numpy(), y_hat.numpy(), count)
     return QuantizedLatents(symbols, indexes, y_hat)
 
 
@@ -153,7 +154,7 @@ def scale_index(scales: Tensor, scale_table: Tensor) -> Tensor:
         _array(scales),
         _array(scale_table.contiguous()),
         indexes.numpy(),
-        torch.get_num_threads(),
+        threads(),
     )
     return indexes
 
@@ -183,9 +184,7 @@ def dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
     if symbols.device.type != "cpu" or not _fusible(mean):
         return reference_dequantize(symbols, mean)
     y_hat = torch.empty(mean.shape)
-    _C.dequantize(
-        _array(symbols.contiguous()), _array(mean), y_hat.numpy(), torch.get_num_threads()
-    )
+    _C.dequantize(_array(symbols.contiguous()), _array(mean), y_hat.numpy(), threads())
     return y_hat
 
 

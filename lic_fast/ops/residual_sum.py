@@ -8,6 +8,7 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.rows import array, rows_of
+from lic_fast.ops.threads import threads
 
 __all__ = ["reference", "residual_sum"]
 
@@ -40,7 +41,7 @@ def residual_sum(
         out = torch.empty_like(branch) if out is None else out
         into = rows_of(out)
         x, y = array(rows_of(branch)), array(rows_of(skip))
-        _C.residual_sum(x, y, array(into), factor, torch.get_num_threads())
+        _C.residual_sum(x, y, array(into), factor, threads())
         # Where the rows of `out` are not evenly apart, `into` is a copy.
         return out if into.data_ptr() == out.data_ptr() else out.copy_(into.view(out.shape))
     total = reference(branch, skip, factor)

@@ -26,6 +26,7 @@ from lic_fast import _C
 from lic_fast.ops.onednn import Activation, has_tiles
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array, rows_of
+from lic_fast.ops.threads import threads
 from lic_fast.ops.winograd import wide_vectors
 
 __all__ = ["Linear", "Norm", "Products", "onednn_products", "packed", "products_for", "usable"]
@@ -107,15 +108,14 @@ class Linear:
             norm=parameters,
             epsilon=eps,
             activation=activation,
-            threads=torch.get_num_threads(),
+            threads=threads(),
         )
         return out
 
     def normalise(self, x: Tensor, out: Tensor, inverse: bool) -> None:
         """X over, inverse: times the root of the map of its squares, to `out`, which may be x."""
-        threads = torch.get_num_threads()
         rows = array(rows_of(x))
-        self._packed.run_gdn(rows, array(_rows_into(out)), inverse=inverse, threads=threads)
+        self._packed.run_gdn(rows, array(_rows_into(out)), inverse=inverse, threads=threads())
 
 
 def products_for(dtype: torch.dtype) -> Products:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from lic_fast import _C
 from lic_fast.ops.backend import current_backend
+from lic_fast.ops.threads import threads
 from lic_fast.ops.windows import merge, partition, separated
 
 __all__ = ["reference", "reference_backward", "relative_position_index", "window_attention"]
@@ -166,7 +167,7 @@ def _fused(
         shift,
         scale,
         mask_value,
-        torch.get_num_threads(),
+        threads(),
     )
     return out
 

@@ -30,6 +30,7 @@ from lic_fast.ops.copies import channels_last
 from lic_fast.ops.onednn import Activation, Pair, has_tiles
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array
+from lic_fast.ops.threads import threads
 
 __all__ = [
     "Convolution",
@@ -153,9 +154,9 @@ class Convolution:
         weight = weight.detach().float()
         weight = weight.contiguous() if self._phases == 1 else phased(weight)
         offsets = torch.zeros(len(weight)) if bias is None else bias.detach().float().clone()
-        threads = torch.get_num_threads()
+        count = threads()
         self._groups = [
-            (_C.Winograd(weight.numpy(), not compact, threads, words), own.numpy())
+            (_C.Winograd(weight.numpy(), not compact, count, words), own.numpy())
             for weight, own in zip(weight.chunk(groups), offsets.chunk(groups), strict=True)
         ]
 
@@ -190,7 +191,7 @@ class Convolution:
                 activation=activation,
                 phases=self._phases,
                 shuffle=shuffle,
-                threads=torch.get_num_threads(),
+                threads=threads(),
             )
         return out
 

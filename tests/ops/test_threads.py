@@ -1,0 +1,118 @@
+"""Branches beside each other."""
+
+import threading
+from contextvars import ContextVar
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import lic_fast
+from lic_fast.entropy import slices
+from lic_fast.models import TCM
+from lic_fast.ops.backend import current_backend
+from lic_fast.ops.threads import may_run_side_by_side, side_by_side, threads
+from lic_fast.ops.winograd import wide_vectors
+from tests.models.tiny import ARGUMENTS
+
+
+@pytest.fixture(autouse=True)
+def _four_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_each_branch_has_half_of_the_threads_and_both_are_there_at_once():
+    meeting = threading.Barrier(2, timeout=60)
+
+    def branch():
+        meeting.wait()
+        return threading.get_ident(), threads()
+
+    (first, share), (second, other_share) = side_by_side(branch, branch)
+    assert first != second == threading.get_ident()
+    assert (share, other_share) == (2, 2)
+    assert threads() == 4
+
+
+def test_branches_of_branches_have_a_quarter():
+    shares, _ = side_by_side(lambda: side_by_side(threads, threads), threads)
+    assert shares == (1, 1)
+
+
+def test_a_branch_sees_what_its_caller_set():
+    own = ContextVar("own", default=0)
+    own.set(3)
+
+    def seen():
+        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        return own.get(), current_backend(), *modes
+
+    with lic_fast.backend("reference"), torch.no_grad():
+        assert side_by_side(seen, seen) == ((3, "reference", False, False),) * 2
+    with torch.inference_mode():
+        assert side_by_side(seen, seen) == ((3, "auto", False, True),) * 2
+    assert side_by_side(seen, seen) == ((3, "auto", True, False),) * 2
+
+
+@pytest.mark.parametrize("failing", [(True, False), (False, True), (True, True)])
+def test_exceptions_arrive_when_both_branches_have_ended(failing):
+    ended = []
+
+    def branch(number):
+        ended.append(number)
+        if failing[number]:
+            raise ValueError(f"branch {number}")
+
+    with pytest.raises(ValueError, match="branch 1" if failing[1] else "branch 0"):
+        side_by_side(lambda: branch(0), lambda: branch(1))
+    assert sorted(ended) == [0, 1]
+    assert threads() == 4
+
+
+def test_what_a_thread_would_not_see_keeps_branches_behind_each_other():
+    assert may_run_side_by_side()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not may_run_side_by_side()
+    with FlopCounterMode(display=False):
+        assert not may_run_side_by_side()
+    torch.set_num_threads(1)
+    assert not may_run_side_by_side()
+
+
+@pytest.mark.skipif(not wide_vectors(), reason="convolutions are oneDNN's here")
+@torch.no_grad()
+def test_slices_are_the_same_beside_and_behind_each_other(monkeypatch):
+    torch.manual_seed(1)
+    # Wide enough, and latents large enough, for every convolution to be filtered.
+    arguments = ARGUMENTS[TCM] | {
+        "M": 32, "num_slices": 2, "entropy_channels": (48,), "attention_channels": 96,
+        "attention_head_dim": 16,
+    }  # fmt: skip
+    model = TCM(**arguments).eval()
+    y = 4 * torch.randn(1, 32, 16, 16)
+    z = model.h_a(y)
+    taken = []
+
+    def watched(first, second):
+        taken.append(True)
+        return side_by_side(first, second)
+
+    def latents():
+        return model._latents(z.round(), lambda c, mean, scale: (y[:, c] - mean).round() + mean)
+
+    monkeypatch.setattr(slices, "side_by_side", watched)
+    beside = latents()
+    assert taken == [True] * 2
+    handle = model.atten_mean[1].register_forward_hook(lambda *_: None)
+    behind = latents()
+    handle.remove()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices, "may_run_side_by_side", lambda: False)
+        plain = latents()
+    assert taken == [True] * 2
+    for found in (behind, plain):
+        assert torch.equal(beside.y_hat, found.y_hat)
+        assert torch.equal(beside.scales, found.scales)
