@@ -45,8 +45,8 @@ def side_by_side(first: Callable[[], _A], second: Callable[[], _B]) -> tuple[_A,
     """What both give, `first` called on a thread of its own; where it may be, see above.
 
     Both see the context variables and the gradient mode of the caller. What they call must not
-    use OpenMP, whose threads wait busily, one team for each caller. An exception of `second` is
-    raised before one of `first`.
+    use OpenMP, whose threads wait busily, one team for each caller. If both raise an exception,
+    that of `second` is raised. Where the system has no thread left they follow each other.
     """
     results: list[_A] = []
     errors: list[BaseException] = []
@@ -63,13 +63,22 @@ def side_by_side(first: Callable[[], _A], second: Callable[[], _B]) -> tuple[_A,
     try:
         # A new thread is started on an idle processor; one that is woken most often is not.
         other = Thread(target=copy_context().run, args=(run,), name="lic_fast branch")
-        other.start()
+        try:
+            other.start()
+        except RuntimeError:  # The system gives no more threads.
+            run()
+            return _given(results, errors), second()
         try:
             result = second()
         finally:
             other.join()
     finally:
         _share.reset(token)
+    return _given(results, errors), result
+
+
+def _given(results: list[_A], errors: list[BaseException]) -> _A:
+    """Of a function that has returned or raised."""
     if errors:
         raise errors[0]
-    return results[0], result
+    return results[0]

@@ -72,6 +72,18 @@ def test_exceptions_arrive_when_both_branches_have_ended(failing):
     assert threads() == 4
 
 
+def test_without_another_thread_branches_follow_each_other(monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    caller = threading.get_ident()
+    assert side_by_side(threading.get_ident, threading.get_ident) == (caller, caller)
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(lambda: 1 // 0, threads)
+    assert threads() == 4
+
+
 def test_what_a_thread_would_not_see_keeps_branches_behind_each_other():
     assert may_run_side_by_side()
     with torch.autocast("cpu", torch.bfloat16):
