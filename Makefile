@@ -57,11 +57,10 @@ chart: $(INSTALLED)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/chart_models.py $(MODELS_JSON) -o docs/models.svg
 
-# Editable, so that Python files are used as they are; C++ files ask for a new build. Of what is
-# installed, a small part is ever imported: the rest need not be compiled.
+# Editable, so that Python files are used as they are; C++ files ask for a new build.
 $(INSTALLED): pyproject.toml setup.py constraints.txt $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --no-compile -c constraints.txt -e '.[test,dev]'
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,dev]'
 	touch $@
 
 clean:
