@@ -78,6 +78,7 @@ struct Ints {
   __m256i v;
 
   LIC_FAST_TARGET LIC_FAST_INLINE static Ints zero() { return {_mm256_setzero_si256()}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints all(std::int32_t x) { return {_mm256_set1_epi32(x)}; }
   LIC_FAST_TARGET LIC_FAST_INLINE static Ints load(const std::int32_t* x) {
     return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x))};
   }
@@ -101,7 +102,14 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints operator+(Ints a, Ints b) {
 LIC_FAST_TARGET LIC_FAST_INLINE Ints operator-(Ints a, Ints b) {
   return {_mm256_sub_epi32(a.v, b.v)};
 }
-LIC_FAST_TARGET LIC_FAST_INLINE Ints quarter(Ints x) { return {_mm256_srai_epi32(x.v, 2)}; }
+LIC_FAST_TARGET LIC_FAST_INLINE Ints operator*(Ints a, Ints b) {
+  return {_mm256_mullo_epi32(a.v, b.v)};
+}
+template <int kPower>
+LIC_FAST_TARGET LIC_FAST_INLINE Ints quotient(Ints x) {
+  return {_mm256_srai_epi32(x.v, kPower)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Ints shifted(Ints x) { return {_mm256_slli_epi32(x.v, kHalfBits)}; }
 LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
   return {_mm256_add_epi32(sums.v, _mm256_madd_epi16(x.v, y.v))};
 }
@@ -135,6 +143,9 @@ struct Words {
   __m256i v;
 
   LIC_FAST_TARGET LIC_FAST_INLINE static Words of(Bytes x) { return {_mm256_cvtepu8_epi16(x.v)}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Words all(std::int16_t x) {
+    return {_mm256_set1_epi16(x)};
+  }
   LIC_FAST_TARGET LIC_FAST_INLINE void store(std::int16_t* to) const {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), v);
   }
@@ -148,9 +159,6 @@ LIC_FAST_TARGET LIC_FAST_INLINE Words operator-(Words a, Words b) {
 }
 LIC_FAST_TARGET LIC_FAST_INLINE Words shifted(Words x) {
   return {_mm256_slli_epi16(x.v, kHalfBits)};
-}
-LIC_FAST_TARGET LIC_FAST_INLINE Words without_centres(Words x) {
-  return {_mm256_xor_si256(x.v, _mm256_set1_epi16(INT16_MIN))};
 }
 
 struct Floats {
@@ -238,9 +246,15 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
 
 }  // namespace
 
-const Kernels kAvx2Kernels{&Kernel::run,          &Winograd::run,          1,
-                           &Elements::quantize,   &Elements::add_residual, &Elements::gated,
-                           &Transformer::sigmoid, &Transformer::words,     &Transformer::layer_norm,
+const Kernels kAvx2Kernels{&Kernel::run,
+                           {&Winograd<Two>::run, &Winograd<Four>::run},
+                           1,
+                           &Elements::quantize,
+                           &Elements::add_residual,
+                           &Elements::gated,
+                           &Transformer::sigmoid,
+                           &Transformer::words,
+                           &Transformer::layer_norm,
                            &Transformer::attend};
 
 }  // namespace lic_fast::integer

@@ -46,11 +46,16 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
 
 }  // namespace
 
-const Kernels kAvx512Kernels{
-    &Kernel::run,          &Winograd::run,          1,
-    &Elements::quantize,   &Elements::add_residual, &Elements::gated,
-    &Transformer::sigmoid, &Transformer::words,     &Transformer::layer_norm,
-    &Transformer::attend};
+const Kernels kAvx512Kernels{&Kernel::run,
+                             {&Winograd<Two>::run, &Winograd<Four>::run},
+                             1,
+                             &Elements::quantize,
+                             &Elements::add_residual,
+                             &Elements::gated,
+                             &Transformer::sigmoid,
+                             &Transformer::words,
+                             &Transformer::layer_norm,
+                             &Transformer::attend};
 
 }  // namespace lic_fast::integer
 

@@ -66,8 +66,9 @@ void bind(py::module_& module) {
                       "Weights of an integer convolution, packed; see "
                       "lic_fast.ops.integer_conv2d.")
       .def(py::init(&make_weights), py::arg("weights").noconvert(), py::arg("groups"))
-      .def_property_readonly("has_winograd", &Weights::has_winograd,
-                             "Whether a convolution has been computed by Winograd's algorithm.");
+      .def_property_readonly("tile_sides", &Weights::tile_sides,
+                             "Sides of the tiles by which Winograd's algorithm has computed a "
+                             "convolution: 2, 4, both or none.");
   module.def("integer_conv2d", &compute, py::arg("weights"), py::arg("x"), py::arg("border"),
              py::arg("out").noconvert(), py::arg("stride"), py::arg("threads"),
              py::arg("isa") = py::none(),

@@ -109,19 +109,28 @@ Weights::Weights(const std::int8_t* weights, std::size_t out, std::size_t in, st
 
 Weights::~Weights() = default;
 
-const WinogradWeights& Weights::winograd(unsigned threads) const {
-  std::call_once(once_, [&] {
-    winograd_ = std::make_unique<const WinogradWeights>(*this, threads);
-    has_winograd_ = true;
+const WinogradWeights& Weights::winograd(Form form, unsigned threads) const {
+  Transformed& own = form == Form::kFour ? four_ : two_;
+  std::call_once(own.once, [&] {
+    own.weights = std::make_unique<const WinogradWeights>(*this, form, threads);
+    own.made = true;
   });
-  return *winograd_;
+  return *own.weights;
+}
+
+std::vector<int> Weights::tile_sides() const {
+  std::vector<int> sides;
+  if (two_.made) sides.push_back(2);
+  if (four_.made) sides.push_back(4);
+  return sides;
 }
 
 void convolve(const Problem& problem, cpu::Isa isa, unsigned threads) {
-  if (by_winograd(problem, isa)) {
-    convolve_by_winograd(problem, isa, threads);
-  } else {
+  const Choice choice = choose(problem, isa, threads);
+  if (choice.form == Form::kDirect) {
     convolve_directly(problem, isa, threads);
+  } else {
+    convolve_by_winograd(problem, choice, isa, threads);
   }
 }
 

@@ -33,6 +33,7 @@ inline constexpr int kHalfBits = 7;
 inline constexpr std::int32_t kHalfTop = 127;
 
 class WinogradWeights;
+enum class Form;
 
 /// Weights in the order in which the kernels read them: (groups, blocks of kBlock output channels,
 /// kernel rows, kernel columns, quads of input channels, kBlock, kQuad), zero in the padding.
@@ -55,18 +56,23 @@ class Weights {
   /// Whether a group's channels are whole quads, so that nothing lies between two groups.
   bool dense() const { return group_in % kQuad == 0; }
 
-  /// Those of winograd.hpp, made when they are first asked for and then kept: they take 3.6 times
-  /// the memory of the others, and only some layers, on maps that are not tiny, need them. The
-  /// others are kept too, for the tiny maps and other instruction sets.
-  const WinogradWeights& winograd(unsigned threads) const;
-  /// Whether they have been made, and so whether a convolution has used them.
-  bool has_winograd() const { return has_winograd_; }
+  /// Those of winograd.hpp, made when they are first asked for and then kept: they take 3.6 or 8
+  /// times the memory of the others, and only some layers, on maps that are not tiny, need them.
+  /// The others are kept too, for the tiny maps and other instruction sets.
+  const WinogradWeights& winograd(Form form, unsigned threads) const;
+  /// Outputs on a side of the tiles for which some have been made, and so of those by which a
+  /// convolution has been computed.
+  std::vector<int> tile_sides() const;
 
  private:
+  struct Transformed {
+    std::once_flag once;
+    std::unique_ptr<const WinogradWeights> weights;
+    std::atomic<bool> made{false};
+  };
+
   cpu::Lines<std::int8_t> packed_;
-  mutable std::once_flag once_;
-  mutable std::unique_ptr<const WinogradWeights> winograd_;
-  mutable std::atomic<bool> has_winograd_{false};
+  mutable Transformed two_, four_;
 };
 
 enum class Activation { kNone, kRelu, kLeakyRelu, kGelu };

@@ -32,8 +32,8 @@ struct Quantization {
 struct Kernels {
   void (*rows)(const Rows& rows);
   /// False if an activation is beyond 7 bits.
-  bool (*winograd)(const WinogradTask& task);
-  /// The halves of activations from which on that is faster.
+  bool (*winograd[2])(const WinogradTask& task);  // with tiles of 2 x 2 and of 4 x 4 outputs
+  /// The halves of activations from which on the former is faster than the definition.
   std::size_t winograd_halves;
   /// Activations of `count` channels of a pixel, to their halves; `high` is null for 7 bits.
   void (*quantize)(const float* x, std::size_t count, const Quantization& quantization,

@@ -189,8 +189,9 @@ void bind_layers(py::module_& module) {
            py::arg("scale").noconvert(), py::arg("border").noconvert(), py::arg("stride"),
            py::arg("groups"), py::arg("activation"), py::arg("output").noconvert())
       .def_property_readonly(
-          "has_winograd", [](const Layer& layer) { return layer.weights().has_winograd(); },
-          "Whether a convolution has been computed by Winograd's algorithm.")
+          "tile_sides", [](const Layer& layer) { return layer.weights().tile_sides(); },
+          "Sides of the tiles by which Winograd's algorithm has computed a convolution: 2, 4, both "
+          "or none.")
       .def("run", &run_layer, py::arg("x"), py::arg("residual"), py::arg("threads"),
            py::arg("isa") = py::none(), py::arg("out") = py::none(),
            "Maps are (B, H, W, N) arrays, or some of the channels of larger ones.");

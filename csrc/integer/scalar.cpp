@@ -61,6 +61,7 @@ struct Ints {
   std::int32_t v;
 
   static Ints zero() { return {0}; }
+  static Ints all(std::int32_t x) { return {x}; }
   static Ints load(const std::int32_t* x) { return {*x}; }
   static Ints pair(const std::int16_t* x) {
     const auto low = static_cast<std::uint16_t>(x[0]), high = static_cast<std::uint16_t>(x[1]);
@@ -75,7 +76,12 @@ struct Ints {
 
 Ints operator+(Ints a, Ints b) { return {modular(a.v, b.v, std::plus<>())}; }
 Ints operator-(Ints a, Ints b) { return {modular(a.v, b.v, std::minus<>())}; }
-Ints quarter(Ints x) { return {x.v >> 2}; }
+Ints operator*(Ints a, Ints b) { return {modular(a.v, b.v, std::multiplies<>())}; }
+template <int kPower>
+Ints quotient(Ints x) {
+  return {x.v >> kPower};
+}
+Ints shifted(Ints x) { return x * Ints{1 << kHalfBits}; }
 Ints with_products(Ints sums, Ints x, Ints y) {
   const auto low = [](Ints pair) { return static_cast<std::int16_t>(pair.v & 0xFFFF); };
   return {sums.v + low(x) * low(y) + (x.v >> 16) * (y.v >> 16)};
@@ -113,6 +119,11 @@ struct Words {
     std::copy_n(x.v, kWords, words.v);
     return words;
   }
+  static Words all(std::int16_t x) {
+    Words words;
+    std::fill_n(words.v, kWords, x);
+    return words;
+  }
   void store(std::int16_t* to) const { std::memcpy(to, v, sizeof(v)); }
 };
 
@@ -126,10 +137,6 @@ Words operator-(Words a, const Words& b) {
 }
 Words shifted(Words x) {
   for (std::int16_t& v : x.v) v = static_cast<std::int16_t>(v * (1 << kHalfBits));
-  return x;
-}
-Words without_centres(Words x) {
-  for (std::int16_t& v : x.v) v = static_cast<std::int16_t>(v - 4 * kCentre);
   return x;
 }
 
@@ -183,10 +190,15 @@ Floats power_of_two(Floats n) {
 
 }  // namespace
 
-const Kernels kScalarKernels{
-    &Kernel::run,          &Winograd::run,          1,
-    &Elements::quantize,   &Elements::add_residual, &Elements::gated,
-    &Transformer::sigmoid, &Transformer::words,     &Transformer::layer_norm,
-    &Transformer::attend};
+const Kernels kScalarKernels{&Kernel::run,
+                             {&Winograd<Two>::run, &Winograd<Four>::run},
+                             1,
+                             &Elements::quantize,
+                             &Elements::add_residual,
+                             &Elements::gated,
+                             &Transformer::sigmoid,
+                             &Transformer::words,
+                             &Transformer::layer_norm,
+                             &Transformer::attend};
 
 }  // namespace lic_fast::integer

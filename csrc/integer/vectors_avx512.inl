@@ -40,6 +40,7 @@ struct Ints {
   __m512i v;
 
   LIC_FAST_TARGET LIC_FAST_INLINE static Ints zero() { return {_mm512_setzero_si512()}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Ints all(std::int32_t x) { return {_mm512_set1_epi32(x)}; }
   LIC_FAST_TARGET LIC_FAST_INLINE static Ints load(const std::int32_t* x) {
     return {_mm512_loadu_si512(x)};
   }
@@ -61,8 +62,15 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints operator+(Ints a, Ints b) {
 LIC_FAST_TARGET LIC_FAST_INLINE Ints operator-(Ints a, Ints b) {
   return {_mm512_sub_epi32(a.v, b.v)};
 }
-LIC_FAST_TARGET LIC_FAST_INLINE Ints quarter(Ints x) {
-  return {_mm512_maskz_srai_epi32(kAll, x.v, 2)};
+LIC_FAST_TARGET LIC_FAST_INLINE Ints operator*(Ints a, Ints b) {
+  return {_mm512_mullo_epi32(a.v, b.v)};
+}
+template <unsigned kPower>
+LIC_FAST_TARGET LIC_FAST_INLINE Ints quotient(Ints x) {
+  return {_mm512_maskz_srai_epi32(kAll, x.v, kPower)};
+}
+LIC_FAST_TARGET LIC_FAST_INLINE Ints shifted(Ints x) {
+  return {_mm512_maskz_slli_epi32(kAll, x.v, kHalfBits)};
 }
 LIC_FAST_TARGET LIC_FAST_INLINE std::int32_t sum(Ints x) {
   const __m256i eight = _mm256_add_epi32(_mm512_maskz_extracti32x8_epi32(0xFF, x.v, 0),
@@ -99,6 +107,9 @@ struct Words {
   LIC_FAST_TARGET LIC_FAST_INLINE static Words of(Bytes x) {
     return {_mm512_maskz_cvtepu8_epi16(static_cast<__mmask32>(-1), x.v)};
   }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Words all(std::int16_t x) {
+    return {_mm512_set1_epi16(x)};
+  }
   LIC_FAST_TARGET LIC_FAST_INLINE void store(std::int16_t* to) const { _mm512_storeu_si512(to, v); }
 };
 
@@ -110,9 +121,6 @@ LIC_FAST_TARGET LIC_FAST_INLINE Words operator-(Words a, Words b) {
 }
 LIC_FAST_TARGET LIC_FAST_INLINE Words shifted(Words x) {
   return {_mm512_maskz_slli_epi16(static_cast<__mmask32>(-1), x.v, kHalfBits)};
-}
-LIC_FAST_TARGET LIC_FAST_INLINE Words without_centres(Words x) {
-  return {_mm512_xor_si512(x.v, _mm512_set1_epi16(INT16_MIN))};
 }
 
 struct Floats {

@@ -1,21 +1,27 @@
-// Convolutions of 3 x 3 taps by Winograd's F(2 x 2, 3 x 3): the same sums, from 16 products for
-// each four outputs that take 36 by their definition.
+// Convolutions of 3 x 3 taps by Winograd's F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3): the same sums, from
+// 16 products for 4 outputs or 36 for 16, which take 9 for each by their definition.
 //
-// With 4 x 4 activations d, taps g and the matrices B, G and A of that algorithm, four outputs are
+// With activations d of a tile, taps g and the matrices B, G and A of such an algorithm, its
+// outputs are A^T (G g G^T * B^T d B) A, `*` being element by element. Rows of G times 2, or times
+// 4, 6, 6, 24, 24 and 1, have integers only, and so has everything here; outputs are divided in the
+// end.
 //
-//   A^T ((2G g (2G)^T) * (B^T d B)) A / 4,
-//
-// `*` being element by element. 2G has integers only, so that everything is an integer:
-//
-// - Activations of 14 bits lie in -8192..8191 after 8192 is subtracted. Elements of B^T d B are
-//   sums of four of them or of their negatives, and lie in -32768..32767: int16. What the 8192
-//   take from the sums, 8192 times the weights' sum, is added in the end. Those of 7 bits stay.
-// - Elements of 2G g (2G)^T are at most 9 * 128 in magnitude: int16.
+// - Elements of B^T d B, sums of activations or of their negatives, fit int16. Of F(2 x 2, 3 x 3)
+//   they are at most four times as large as activations, which have 14 bits and become signed by
+//   the subtraction of a centre, 8192. Of F(4 x 4, 3 x 3) they are at most 100 times as large:
+//   halves of 7 bits fit, and both together where they use 9 of their bits only, less a centre of
+//   256. What the centre takes from the sums, itself times the weights' sum, is added in the end.
+// - Elements of the transformed weights are at most 9 * 128 and 49 * 128: int16.
 // - Sums of products are kept modulo 2^32 and may wrap, which is exact, as nothing but sums,
-//   differences and products follow up to the division by 4: its dividend is known modulo 2^32,
-//   the quotient T therefore modulo 2^30, and exactly where its magnitude is below 2^29. Where the
-//   weights could lead beyond it the input channels are split into runs for which they cannot; each
-//   run's T is divided by itself, and the runs are added.
+//   differences and products follow up to the division, whose divisor is 4 or 9 * 64 at most. 9 has
+//   an inverse modulo 2^32. A power of two leaves the quotient known modulo 2^30 or 2^26, and
+//   exactly where its magnitude is below 2^29 or 2^25. Where the weights could lead beyond it the
+//   input channels are split into runs for which they cannot; each run's sums are divided by
+//   themselves, and the runs are added.
+//
+// The nine bits of F(4 x 4, 3 x 3) are a property of the map at hand: it is looked at before, for
+// kSegment channels at a time, and segments that use more are read half by half. Where those are
+// many F(2 x 2, 3 x 3) is the faster one.
 
 #pragma once
 
@@ -29,48 +35,76 @@
 
 namespace lic_fast::integer {
 
-/// Outputs of a tile on each side, elements of a transformed tile, and channels that an
-/// instruction multiplies and sums.
-inline constexpr std::size_t kTileSide = 2, kPositions = 16, kPair = 2;
-/// What makes activations of 14 bits signed.
-inline constexpr std::int32_t kCentre = 8192;
-/// Blocks of output channels that are computed together at most.
-inline constexpr std::size_t kUnit = 2;
+/// How a problem is computed: by its definition, or with tiles of 2 x 2 or 4 x 4 outputs.
+enum class Form { kDirect, kTwo, kFour };
 
-/// 2G g (2G)^T of all weights, in the order in which the kernels read them: (groups, blocks, runs,
-/// kPositions, pairs of a run's input channels, kBlock, kPair).
+/// Channels that an instruction multiplies and sums, and those of a segment.
+inline constexpr std::size_t kPair = 2, kSegment = 32;
+/// What makes activations signed: all of 14 bits, and those that use 9 of them.
+inline constexpr std::int32_t kCentre = 8192, kNarrowCentre = 256;
+/// Blocks of output channels that are computed together at most.
+inline constexpr std::size_t kUnit = 4;
+
+/// Outputs of a tile on each side, and the elements of a transformed one.
+constexpr std::size_t outputs_of(Form form) { return form == Form::kFour ? 4 : 2; }
+constexpr std::size_t positions_of(Form form) {
+  return (outputs_of(form) + 2) * (outputs_of(form) + 2);
+}
+
+/// Transformed weights, in the order in which the kernels read them: (groups, positions, blocks,
+/// pairs of input channels, kBlock, kPair), and what runs depend on.
 class WinogradWeights {
  public:
   /// Of weights of 3 x 3 taps.
-  WinogradWeights(const Weights& weights, unsigned threads);
+  WinogradWeights(const Weights& weights, Form form, unsigned threads);
 
-  /// Consecutive pairs of input channels, whose T is below 2^29 in magnitude.
-  struct Run {
-    std::size_t first, count;
-  };
-  const std::vector<Run>& runs(std::size_t group) const { return runs_[group]; }
-  const std::int16_t* data(std::size_t group, std::size_t block, const Run& run,
-                           std::size_t position) const {
-    return packed_.data() + (group * blocks_ + block) * block_size() +
-           (kPositions * run.first + position * run.count) * kBlock * kPair;
+  const std::int16_t* data(std::size_t group, std::size_t position, std::size_t block) const {
+    return packed_.data() + ((group * positions_ + position) * blocks_ + block) * block_size();
   }
-  /// From a run's position of a block to that of the next block.
-  std::size_t block_size() const { return kPositions * pairs_ * kBlock * kPair; }
-  /// kCentre times the sum of each output channel's weights, modulo 2^32, of a block's.
-  const std::int32_t* offsets(std::size_t group, std::size_t block) const {
-    return offsets_.data() + (group * blocks_ + block) * kBlock;
+  /// From a block to the next one.
+  std::size_t block_size() const { return pairs_ * kBlock * kPair; }
+  std::size_t position_size() const { return blocks_ * block_size(); }
+  std::size_t pairs() const { return pairs_; }
+  std::size_t segments() const { return segments_; }
+  /// The sums of a segment's weights, and of their magnitudes, of all output channels of a group:
+  /// (blocks, kBlock).
+  const std::int32_t* sums(std::size_t group, std::size_t segment) const {
+    return sums_.data() + (group * segments_ + segment) * blocks_ * kBlock;
+  }
+  const std::int32_t* magnitudes(std::size_t group, std::size_t segment) const {
+    return magnitudes_.data() + (group * segments_ + segment) * blocks_ * kBlock;
   }
 
  private:
-  /// Of each quad of input channels and each of a block's output channels: the sum of magnitudes.
-  void measure(const std::int8_t* weights, std::size_t index, std::uint16_t* magnitudes);
-  std::vector<Run> runs_of(const std::uint16_t* magnitudes) const;
-  void pack(const std::int8_t* weights, const std::vector<Run>& runs, std::int16_t* to) const;
+  void measure(const std::int8_t* weights, std::size_t group, std::size_t block);
+  template <std::size_t kSide>
+  void pack(const std::int8_t* weights, std::int16_t* to) const;
 
-  std::size_t blocks_, pairs_;  // of a group
-  std::vector<std::vector<Run>> runs_;
-  std::vector<std::int32_t> offsets_;
+  std::size_t positions_, blocks_, pairs_, segments_;  // of a group
+  std::vector<std::int32_t> sums_, magnitudes_;
   cpu::Lines<std::int16_t> packed_;
+};
+
+/// What is read of a segment's activations: all of one half, both halves as one number, or one half
+/// of two.
+enum class Part { kOnly, kWhole, kHigh, kLow };
+
+/// How a group of channels is computed.
+struct Plan {
+  /// Segments in the order in which tiles are transformed.
+  struct Piece {
+    std::size_t segment;
+    Part part;
+  };
+  /// Pieces that are summed and divided together: segments side by side, of one part.
+  struct Run {
+    std::size_t first, count;  // pairs of input channels
+    std::size_t piece;         // the first
+    Part part;
+  };
+  std::vector<Piece> pieces;
+  std::vector<Run> runs;
+  std::vector<std::int32_t> offsets;  // what the sums begin with: (blocks, kBlock)
 };
 
 /// Some tiles, numbered through rows and images, for some units of kUnit blocks of output channels,
@@ -78,20 +112,30 @@ class WinogradWeights {
 struct WinogradTask {
   const Problem& problem;
   const WinogradWeights& weights;
+  const std::vector<Plan>& plans;  // of each group
   std::size_t first, count;
   std::size_t first_unit, units;
-  std::int16_t* inputs;        // transformed, of a group: (kPositions, count, channels)
+  std::int16_t* inputs;        // transformed, of a group: (positions, count, pieces, kSegment)
   std::size_t input_position;  // elements from a position to the next
   std::size_t input_tile;      // from a tile to the next
-  std::int32_t* products;      // (kPositions, count, kUnit, kBlock)
-  std::size_t product_position;
-  std::int32_t* sums;  // (kTileSide, count, kTileSide, kUnit, kBlock)
+  std::int32_t* products;      // (kUnit, positions, count, kBlock), blocks together or one by one
+  std::size_t product_block;   // elements from a block's position to the next, padding included
+  std::int32_t* sums;          // (kUnit, outputs, count, outputs, kBlock), in the same way
 };
 
-/// Whether `convolve` computes the problem here: where it is faster. Bits do not depend on it.
-bool by_winograd(const Problem& problem, cpu::Isa isa);
+/// Elements of a cache line, which pads the products of a position.
+inline constexpr std::size_t kLine32 = 64 / sizeof(std::int32_t);
 
-/// What `convolve` does, for those.
-void convolve_by_winograd(const Problem& problem, cpu::Isa isa, unsigned threads);
+/// How `convolve` computes a problem: in the fastest way. Bits do not depend on it.
+struct Choice {
+  Form form;
+  /// Of each group's segments, whether its activations use more than 9 of 14 bits.
+  std::vector<std::uint8_t> wide;
+};
+Choice choose(const Problem& problem, cpu::Isa isa, unsigned threads);
+
+/// What `convolve` does, for forms but the direct one.
+void convolve_by_winograd(const Problem& problem, const Choice& choice, cpu::Isa isa,
+                          unsigned threads);
 
 }  // namespace lic_fast::integer

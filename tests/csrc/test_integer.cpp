@@ -59,8 +59,9 @@ std::int64_t expected(const Case& c, const std::vector<std::uint8_t> (&x)[2],
   return sum;
 }
 
-/// Weights are of their largest magnitude if `extreme`.
-void check(const Case& c, std::mt19937& random, bool extreme = false) {
+/// Weights are of their largest magnitude if `extreme`. So many of ten activations' segments use 9
+/// of 14 bits.
+void check(const Case& c, std::mt19937& random, bool extreme = false, std::size_t narrow = 0) {
   const std::size_t in = c.group_in * c.groups, out = c.group_out * c.groups;
   std::vector<std::int8_t> weights(out * c.group_in * c.kernel * c.kernel);
   for (auto& w : weights) {
@@ -70,6 +71,11 @@ void check(const Case& c, std::mt19937& random, bool extreme = false) {
   std::vector<std::uint8_t> x[2];
   std::vector<std::uint8_t> border[2];
   const integer::Weights packed(weights.data(), out, in, c.groups, c.kernel);
+  std::vector<std::uint8_t> masks(in);
+  for (std::size_t n = 0; n < in; ++n) {
+    const bool begins = n % c.group_in % integer::kSegment == 0;
+    masks[n] = !begins ? masks[n - 1] : below(random, 10) < narrow ? 3 : 127;
+  }
   integer::Problem problem{packed, c.batch, c.height, c.width, c.stride, c.halves, {}, {}};
   for (std::size_t half = 0; half < c.halves; ++half) {
     x[half].resize(c.batch * c.height * c.width * in);
@@ -78,11 +84,17 @@ void check(const Case& c, std::mt19937& random, bool extreme = false) {
         integer::dense_view<const std::uint8_t>(x[half].data(), c.height, c.width, in);
     border[half].resize(in);
     for (auto& value : border[half]) value = static_cast<std::uint8_t>(below(random, 128));
+    if (half == 0 && c.halves == 2) {
+      for (std::size_t i = 0; i < x[0].size(); ++i) x[0][i] &= masks[i % in];
+      for (std::size_t n = 0; n < in; ++n) border[0][n] &= masks[n];
+    }
     problem.border[half] = border[half].data();
   }
-  bool by_winograd = false;
+  std::vector<int> sides;
   for (const cpu::Isa isa : cpu::supported()) {
-    by_winograd = by_winograd || integer::by_winograd(problem, isa);
+    const integer::Form form = integer::choose(problem, isa, 2).form;
+    const int side = static_cast<int>(integer::outputs_of(form));
+    if (form != integer::Form::kDirect && sides.empty()) sides.push_back(side);
     std::vector<std::int32_t> sums(c.batch * problem.out_height() * problem.out_width() * out, -1);
     problem.sums = integer::dense_view(sums.data(), problem.out_height(), problem.out_width(), out);
     integer::convolve(problem, isa, 2);
@@ -99,7 +111,7 @@ void check(const Case& c, std::mt19937& random, bool extreme = false) {
         }
       }
     }
-    CHECK(packed.has_winograd() == by_winograd);
+    CHECK(packed.tile_sides() == sides);
   }
 }
 
@@ -109,6 +121,9 @@ void check_winograd(std::mt19937& random) {
   const std::size_t groups = 1 + below(random, 2), height = 5 + below(random, 4);
   const Case c{1, height, 7 + below(random, 8), group_in, group_out, groups, 3, 1, 2};
   check(c, random, below(random, 2) == 0);
+  const Case larger{1, 9 + below(random, 5), 13 + below(random, 4), group_in, group_out, groups, 3,
+                    1, 1 + below(random, 2)};
+  check(larger, random, below(random, 2) == 0, 5 * below(random, 3));
   const std::size_t in = groups * group_in, size = height * c.width * in;
   const auto weights = numbers<std::int8_t>(random, in * group_out * 9, 256, 128);
   const integer::Weights packed(weights.data(), groups * group_out, in, groups, 3);
@@ -119,7 +134,7 @@ void check_winograd(std::mt19937& random) {
   std::vector<std::int32_t> sums(height * c.width * groups * group_out);
   problem.sums = integer::dense_view(sums.data(), height, c.width, groups * group_out);
   for (const cpu::Isa isa : cpu::supported()) {
-    CHECK(integer::by_winograd(problem, isa));
+    CHECK(integer::choose(problem, isa, 2).form != integer::Form::kDirect);
     for (std::size_t wrong_half = 0; wrong_half < 3; ++wrong_half) {
       for (std::size_t half = 0; half < 2; ++half) {
         problem.x[half] = integer::dense_view<const std::uint8_t>(

@@ -36,32 +36,57 @@ def run(x, weight, border, groups, isa, threads=1):
     packed = _C.IntegerWeights(weight.numpy(), groups)
     beyond = [half.numpy() for half in border]
     _C.integer_conv2d(packed, [as_array(half) for half in x], beyond, out, 1, threads, isa)
-    return torch.from_numpy(out).permute(0, 3, 1, 2), packed.has_winograd
+    return torch.from_numpy(out).permute(0, 3, 1, 2), packed.tile_sides
 
 
-def tiles(batch, height, width):
-    return batch * -(-height // 2) * -(-width // 2)
+def tiles(side, batch, height, width):
+    return batch * -(-height // side) * -(-width // side)
+
+
+def sides_used(isa, x, border, groups):
+    """Of tiles: those of four where activations use 9 bits in most segments of 32 channels."""
+    batch, channels, height, width = x[0].shape
+    own = channels // groups
+    if own < 32 or tiles(2, batch, height, width) < 12:
+        return []
+    if tiles(4, batch, height, width) >= 12:
+        most = torch.maximum(x[0].amax((0, 2, 3)), border[0]).view(groups, own)
+        wide = [bool((part > 3).any()) for group in most for part in group.split(32)]
+        if len(x) == 1 or sum(wide) <= 0.6 * len(wide):
+            return [4]
+    return [2] if len(x) >= LEAST_HALVES[isa] else []
 
 
 def some(kind, shape, generator):
-    """Halves of activations, or their borders."""
-    if kind == "random":
-        return activations(2, shape, generator)
-    if kind == "ends":
-        high = 127 * torch.randint(0, 2, shape, dtype=torch.uint8, generator=generator)
-        return [high, high]
-    return [torch.full(shape, {"least": 0, "most": 127}[kind], dtype=torch.uint8)] * 2
+    """Halves of activations, or their borders, channels in dimension -3 or alone."""
+    top = torch.full(shape, 3 if "narrow" in kind else 127, dtype=torch.uint8)
+    if kind == "mixed":
+        channels = shape[max(0, len(shape) - 3)]
+        narrow = torch.rand(-(-channels // 32), generator=generator) < 0.7
+        of_channel = torch.where(narrow, 3, 127).repeat_interleave(32)[:channels].to(torch.uint8)
+        top = of_channel.view(-1, *[1] * len(shape[-2:])) if len(shape) > 1 else of_channel
+        top = top.expand(shape)
+    high, low = activations(2, shape, generator)
+    if "random" in kind or kind == "mixed":
+        return [high % (top + 1), low]
+    if "ends" in kind:
+        ends = high % 2
+        return [ends * top, ends * 127]
+    most = int(kind.startswith("most"))
+    return [most * top, most * torch.full_like(top, 127)]
 
 
-ACTIVATION_KINDS = st.sampled_from(["random", "ends", "least", "most"])
+ACTIVATION_KINDS = st.sampled_from(
+    ["random", "ends", "least", "most", "narrow random", "narrow ends", "most narrow", "mixed"]
+)
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @settings(max_examples=60, deadline=None)
 @given(
     batch=st.integers(1, 2),
-    sides=st.tuples(st.integers(1, 13), st.integers(1, 25)),
-    widths=st.tuples(st.integers(29, 70), st.integers(1, 70)),
+    sides=st.tuples(st.integers(1, 15), st.integers(1, 25)),
+    widths=st.tuples(st.integers(29, 120), st.integers(1, 70)),
     groups=st.integers(1, 3),
     halves=st.integers(1, 2),
     kinds=st.tuples(ACTIVATION_KINDS, ACTIVATION_KINDS),
@@ -82,15 +107,18 @@ def test_every_instruction_set_gives_the_bits_of_float64(
     weight = weight.to(torch.int8)
     out, used = run(x, weight, border, groups, isa, threads)
     assert torch.equal(out, reference(x, weight, border=border, groups=groups))
-    worth_it = halves >= LEAST_HALVES[isa] and n // groups >= 32 and tiles(batch, *sides) >= 12
-    assert used == worth_it
+    assert used == sides_used(isa, x, border, groups)
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("channels", [52, 56, 57, 60, 61, 113, 117, 200])
+@pytest.mark.parametrize("channels", [32, 57, 64, 96, 113, 128, 200])
 @pytest.mark.parametrize("value", [127, -128, None])
-def test_the_largest_sums_of_a_run_of_channels_and_of_several(isa, channels, value):
-    # With all weights at an end, about 57 channels can be divided by four at once.
+@pytest.mark.parametrize(
+    ("top", "sides"),
+    [([127, 127], (7, 8)), ([3, 127], (13, 16)), ([127], (13, 16)), (None, (13, 16))],
+)
+def test_the_largest_sums_of_a_run_of_channels_and_of_several(isa, channels, value, top, sides):
+    # With all weights at an end, 32 to 96 channels can be divided at once.
     if value is None:
         signs = torch.where(torch.arange(channels) % 2 == 0, 127, -128)
         weight = signs.view(1, -1, 1, 1).repeat(35, 1, 3, 3)
@@ -101,13 +129,19 @@ def test_the_largest_sums_of_a_run_of_channels_and_of_several(isa, channels, val
         weight[:, 113:] = 0
     weight = weight.to(torch.int8)
     assert largest_sum(weight, 2) < 2**31
+    # All of 14 bits, 9 of them, 7, or 14 in every other segment.
+    every_other = torch.where(torch.arange(channels) // 32 % 2 == 0, 127, 3).to(torch.uint8)
+    tops = [torch.full((channels,), half, dtype=torch.uint8) for half in top or [127, 127]]
+    if top is None:
+        tops[0] = 130 - every_other
     # Each activation at the end that makes the first output channel's sum as large as it can be.
-    most = (127 * (weight[0, :, 0, 0] > 0)).to(torch.uint8)
-    for end in (most, 127 - most, torch.zeros_like(most), torch.full_like(most, 127)):
-        x = [end.view(1, -1, 1, 1).repeat(1, 1, 7, 8)] * 2
-        out, used = run(x, weight, [end, end], 1, isa)
-        assert used
-        assert torch.equal(out, reference(x, weight, border=[end, end]))
+    most = (weight[0, :, 0, 0] > 0).to(torch.uint8)
+    for end in (most, 1 - most, torch.zeros_like(most), torch.ones_like(most)):
+        border = [end * half for half in tops]
+        x = [half.view(1, -1, 1, 1).repeat(1, 1, *sides) for half in border]
+        out, used = run(x, weight, border, 1, isa)
+        assert used == sides_used(isa, x, border, 1)
+        assert torch.equal(out, reference(x, weight, border=border))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -137,7 +171,7 @@ def test_layers_end_as_their_definition_does(
     addend = part_of_a_larger_map(added, 1, 3, np.nan)[0] if residual else None
     packed = pack(**layer)
     packed.run(maps, addend, threads, isa, out)
-    assert packed.has_winograd
+    assert packed.tile_sides
     assert_same_bits(out, layer_reference(x, **layer, residual=added))
     assert_untouched_around(around, out)
 
@@ -165,7 +199,7 @@ def test_networks_whose_maps_have_their_border(isa, batch, sides, widths, groups
         expected = layer_reference(expected, **layer)
     packed = [pack(**layer) for layer in layers]
     out = _C.IntegerNetwork(packed).run([as_array(half) for half in x], threads, isa)
-    assert all(layer.has_winograd for layer in packed)
+    assert all(layer.tile_sides for layer in packed)
     assert_same_bits(out, expected)
 
 
@@ -189,9 +223,11 @@ def test_it_is_used_where_it_is_faster(isa, changes, shape, used):
     generator = torch.Generator().manual_seed(0)
     layer = pack(**parameters(64, 64, generator, **{"halves": 2, **changes}))
     halves = changes.get("halves", 2)
-    assert not layer.has_winograd
+    assert layer.tile_sides == []
     layer.run([as_array(half) for half in activations(halves, shape, generator)], None, 1, isa)
-    assert layer.has_winograd == (halves >= LEAST_HALVES[isa] if used is None else used)
+    if used is None:
+        used = halves >= LEAST_HALVES[isa]
+    assert layer.tile_sides == ([2] if used else [])
 
 
 @pytest.mark.parametrize("isa", ISAS)

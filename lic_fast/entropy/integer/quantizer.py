@@ -17,21 +17,27 @@ HEADROOM = 1.5
 _SMALLEST_RANGE = 0.01
 
 
-def quantizer_of(seen: Observed, bits: int) -> Quantizer:
+def quantizer_of(seen: Observed, bits: int, used: int | None = None) -> Quantizer:
     """A quantizer whose activations reach over the range seen, each channel's for itself.
 
     Zero is an activation, exactly. With 14 bits it is 128 k + 64, so that the
     high half alone is an activation of 7 bits whose zero is k and whose step is
     128 times as large, rounded and not cut off.
+
+    Args:
+        seen: The map.
+        bits: 7 or 14.
+        used: Of 14 bits how many the range takes, if not all: then the high half alone is of no
+            use. What is above the range has its activation all the same.
     """
     low = seen.low.clamp(max=0) * HEADROOM
     high = seen.high.clamp(min=0) * HEADROOM
     span = high - low
     high = torch.maximum(high, low + _SMALLEST_RANGE * span.mean().clamp(min=1e-6))
     span = high - low
-    largest = 2**bits - 1
+    largest = 2 ** (used or bits) - 1
     share = -low / span
-    if bits == 7:
+    if bits == 7 or used is not None:
         zero = (share * largest).round()
     else:
         zero = ((share * largest - 64) / 128).round().clamp(0, 127) * 128 + 64

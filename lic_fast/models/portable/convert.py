@@ -40,7 +40,7 @@ def make_portable(
     Its entropy path (hyper-synthesis, slice networks with their attention, latent
     residual prediction) becomes a function of integers: weights of 8 bits with a
     scale for each channel, activations of 14 bits in the mean and scale networks and
-    of 7 elsewhere, sums of 32 bits, and between them single IEEE operations. The
+    of 7 in most others, sums of 32 bits, and between them single IEEE operations. The
     transforms stay as they are. ``docs/portable.md`` has the arithmetic. No
     training takes place; ranges and covariances come from the calibration pictures.
 

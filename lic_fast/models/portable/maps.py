@@ -18,7 +18,7 @@ from lic_fast.entropy.integer.quantizer import quantizer_of
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.ops.integer_layer import Quantizer
 
-__all__ = ["ENTROPY_PATH", "Layer", "Maps", "layers_of", "quantizers"]
+__all__ = ["ENTROPY_PATH", "Layer", "Map", "Maps", "layers_of", "quantizers"]
 
 ENTROPY_PATH = (
     "h_mean_s",
@@ -33,6 +33,9 @@ ENTROPY_PATH = (
 
 # Rates rise by 0.4 % with 7 bits in the scale networks, by 0.8 % in the mean networks.
 _TWO_HALVES = ("atten_mean", "atten_scale", "cc_mean_transforms", "cc_scale_transforms")
+
+# Bits that the ranges of some maps take, as narrow as csrc/integer/winograd.hpp wants them.
+_NARROW = 9
 
 # Steps are this part of those at which activations and weights add equal errors.
 _SHARE = 0.25
@@ -54,8 +57,23 @@ class Layer:
     halves: int
 
 
-Maps = dict[str, tuple[Observed, int]]
-"""What was seen of each map, and the bits of its activations."""
+@dataclass
+class Map:
+    """What is quantised once.
+
+    Attributes:
+        seen: Its statistics.
+        bits: Of its activations, 14 or 7.
+        used: Bits that its range takes, if not all of them.
+    """
+
+    seen: Observed
+    bits: int
+    used: int | None = None
+
+
+Maps = dict[str, Map]
+"""By name."""
 
 
 def layers_of(
@@ -75,9 +93,29 @@ def layers_of(
             continue
         halves = 2 if bits == 14 and name.startswith(_TWO_HALVES) else 1
         if name not in first:
-            maps[name] = (seen[name], 14 if halves == 2 else 7)
+            maps[name] = Map(seen[name], 14 if halves == 2 else 7)
         layers[name] = Layer(module, first.get(name, [name]), halves)
+    _narrow(maps, layers)
     return maps, layers
+
+
+def _narrow(maps: Maps, layers: dict[str, Layer]) -> None:
+    """Has maps that only convolutions of 3x3 read use 9 of 14 bits.
+
+    These need little more than half of the products then (``csrc/integer/winograd.hpp``). Decoded
+    slices, most of whose numbers are small beside the largest, keep all bits.
+    """
+    for name, map_ in maps.items():
+        readers = [layer for layer in layers.values() if name in layer.reads]
+        if (
+            map_.bits == 14
+            and not name.startswith("slice")
+            and any(layer.halves == 2 for layer in readers)
+            and all(layer.module.weight.shape[2:] == (3, 3) for layer in readers)
+        ):
+            map_.used = _NARROW
+            for layer in readers:
+                layer.halves = 2
 
 
 def _support(
@@ -94,7 +132,7 @@ def _support(
         "mean": "atten_mean.{}.0.in_conv" if attention else "cc_mean_transforms.{}.0",
         "scale": "atten_scale.{}.0.in_conv" if attention else "cc_scale_transforms.{}.0",
     }
-    maps: Maps = {f"latent {kind}s": (seen[entry[kind].format(0)], 14) for kind in entry}
+    maps: Maps = {f"latent {kind}s": Map(seen[entry[kind].format(0)], 14) for kind in entry}
     reads: dict[str, list[str]] = {}
     for i in range(slices):
         lrp = seen[f"lrp_transforms.{i}.0"]
@@ -103,14 +141,14 @@ def _support(
             support = seen[entry["mean"].format(slices - 1)]
             start = len(support.low) - (limit - i) * width
             own = own + support[start : start + width]
-        maps[f"slice {i}"] = (own, 14)
+        maps[f"slice {i}"] = Map(own, 14)
         decoded = [f"slice {j}" for j in range(min(i, limit))]
         for kind, name in entry.items():
             reads[name.format(i)] = [f"latent {kind}s", *decoded]
         support_of_lrp = reads[entry["mean"].format(i)]
         if attention:
             attended = f"attended {i}"
-            maps[attended] = (seen[f"cc_mean_transforms.{i}.0"], 14)
+            maps[attended] = Map(seen[f"cc_mean_transforms.{i}.0"], 14)
             reads[f"cc_mean_transforms.{i}.0"] = support_of_lrp = [attended]
         reads[f"lrp_transforms.{i}.0"] = [*support_of_lrp, f"slice {i}"]
     return maps, reads
@@ -127,7 +165,7 @@ def quantizers(maps: Maps, layers: dict[str, Layer]) -> dict[str, Quantizer]:
     leaves little of a channel's weights beside those of a channel of wide range.
     The idea is that of Xiao et al., "SmoothQuant", ICML 2023, section 4.
     """
-    ranges = {name: quantizer_of(seen, bits) for name, (seen, bits) in maps.items()}
+    ranges = {name: quantizer_of(m.seen, m.bits, m.used) for name, m in maps.items()}
     least = {name: 1 / quantizer.inverse_step.double() for name, quantizer in ranges.items()}
     steps = dict(least)
     for _ in range(_ROUNDS):
@@ -157,9 +195,9 @@ def _errors(layer: Layer, maps: Maps, steps: dict[str, Tensor]) -> tuple[Tensor,
     weight = layer.module.weight.detach().double()
     weight = weight.view(len(weight), weight.shape[1], -1)
     step = torch.cat([steps[name] for name in layer.reads])
-    square = torch.cat([maps[name][0].square for name in layer.reads])
+    square = torch.cat([maps[name].seen.square for name in layer.reads])
     # One half of two is read with a step 128 times as large.
-    coarse = 128.0 if layer.halves == 1 and maps[layer.reads[0]][1] == 14 else 1.0
+    coarse = 128.0 if layer.halves == 1 and maps[layer.reads[0]].bits == 14 else 1.0
     unit = (weight * step[:, None] * coarse).abs().amax((1, 2)) / 127
     # Errors count beside what the output channel holds.
     importance = 1 / (weight.square().sum(2) @ square).clamp(min=1e-30)
