@@ -242,11 +242,16 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
 //
 #include "integer/rows.inl"
 //
+#include "integer/products.inl"
+//
 #include "integer/winograd.inl"
+//
+#include "integer/pointwise.inl"
 
 }  // namespace
 
 const Kernels kAvx2Kernels{&Kernel::run,
+                           &Pointwise::run,
                            {&Winograd<Two>::run, &Winograd<Four>::run},
                            1,
                            &Elements::quantize,

@@ -42,11 +42,16 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
 //
 #include "integer/rows.inl"
 //
+#include "integer/products.inl"
+//
 #include "integer/winograd.inl"
+//
+#include "integer/pointwise.inl"
 
 }  // namespace
 
 const Kernels kAvx512Kernels{&Kernel::run,
+                             &Pointwise::run,
                              {&Winograd<Two>::run, &Winograd<Four>::run},
                              1,
                              &Elements::quantize,

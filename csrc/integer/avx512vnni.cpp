@@ -40,11 +40,14 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
 //
 #include "integer/rows.inl"
 //
+#include "integer/products.inl"
+//
 #include "integer/winograd.inl"
 
 }  // namespace
 
 const Kernels kAvx512VnniKernels{&Kernel::run,
+                                 nullptr,
                                  {&Winograd<Two>::run, &Winograd<Four>::run},
                                  2,
                                  &Elements::quantize,

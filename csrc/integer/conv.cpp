@@ -118,6 +118,17 @@ const WinogradWeights& Weights::winograd(Form form, unsigned threads) const {
   return *own.weights;
 }
 
+void Weights::make_words() const {
+  std::call_once(words_once_, [&] {
+    words_.resize(packed_.size());
+    constexpr std::size_t kSquare = kBlock * kQuad;
+    for (std::size_t i = 0; i < packed_.size(); ++i) {
+      const std::size_t lane = i % kSquare / kQuad, k = i % kQuad;
+      words_[i / kSquare * kSquare + (k / kPair * kBlock + lane) * kPair + k % kPair] = packed_[i];
+    }
+  });
+}
+
 std::vector<int> Weights::tile_sides() const {
   std::vector<int> sides;
   if (two_.made) sides.push_back(2);
@@ -135,8 +146,11 @@ void convolve(const Problem& problem, cpu::Isa isa, unsigned threads) {
 }
 
 void convolve_directly(const Problem& problem, cpu::Isa isa, unsigned threads) {
-  const Kernels& compute = kernels(isa);
+  const Kernels& all = kernels(isa);
   const Weights& w = problem.weights;
+  const bool by_words = w.kernel == 1 && problem.halves == 2 && all.pointwise != nullptr;
+  if (by_words) w.make_words();
+  const auto compute = by_words ? all.pointwise : all.rows;
   const std::size_t height = problem.out_height(), side = w.kernel / 2;
   const std::size_t task_height = task_rows(problem.batch * height, threads);
   const std::size_t tasks = (height + task_height - 1) / task_height;
@@ -152,7 +166,7 @@ void convolve_directly(const Problem& problem, cpu::Isa isa, unsigned threads) {
             problem.x[half].at(static_cast<std::ptrdiff_t>(image),
                                static_cast<std::ptrdiff_t>(first * problem.stride) - edge, -edge);
       }
-      compute.rows(rows);
+      compute(rows);
       return;
     }
     const std::size_t columns = (problem.out_width() - 1) * problem.stride + w.kernel;
@@ -160,13 +174,13 @@ void convolve_directly(const Problem& problem, cpu::Isa isa, unsigned threads) {
     // A stride may leave the last columns of the input unread; they still need room.
     const Padded padded(problem, image, first * problem.stride, lines,
                         std::max(columns, problem.width + side));
-    compute.rows({problem,
-                  image,
-                  first,
-                  count,
-                  padded.row_bytes(),
-                  padded.pixel_bytes(),
-                  {padded.data(0), padded.data(1)}});
+    compute({problem,
+             image,
+             first,
+             count,
+             padded.row_bytes(),
+             padded.pixel_bytes(),
+             {padded.data(0), padded.data(1)}});
   });
 }
 

@@ -28,6 +28,8 @@ namespace lic_fast::integer {
 inline constexpr std::size_t kBlock = 16;
 /// Input channels whose products an instruction sums.
 inline constexpr std::size_t kQuad = 4;
+/// Those of 16 bits.
+inline constexpr std::size_t kPair = 2;
 /// Bits of a half, and its largest value.
 inline constexpr int kHalfBits = 7;
 inline constexpr std::int32_t kHalfTop = 127;
@@ -60,6 +62,13 @@ class Weights {
   /// times the memory of the others, and only some layers, on maps that are not tiny, need them.
   /// The others are kept too, for the tiny maps and other instruction sets.
   const WinogradWeights& winograd(Form form, unsigned threads) const;
+  /// Has `words` be there: for 1 x 1 taps, twice the memory of the others.
+  void make_words() const;
+  /// A block's weights as int16, (pairs of input channels, kBlock, kPair).
+  const std::int16_t* words(std::size_t group, std::size_t index) const {
+    return words_.data() + (group * blocks + index) * block_size();
+  }
+
   /// Outputs on a side of the tiles for which some have been made, and so of those by which a
   /// convolution has been computed.
   std::vector<int> tile_sides() const;
@@ -73,6 +82,8 @@ class Weights {
 
   cpu::Lines<std::int8_t> packed_;
   mutable Transformed two_, four_;
+  mutable std::once_flag words_once_;
+  mutable cpu::Lines<std::int16_t> words_;
 };
 
 enum class Activation { kNone, kRelu, kLeakyRelu, kGelu };

@@ -31,6 +31,8 @@ struct Quantization {
 
 struct Kernels {
   void (*rows)(const Rows& rows);
+  /// The same of 1 x 1 taps and two halves, or null where that is not faster.
+  void (*pointwise)(const Rows& rows);
   /// False if an activation is beyond 7 bits.
   bool (*winograd[2])(const WinogradTask& task);  // with tiles of 2 x 2 and of 4 x 4 outputs
   /// The halves of activations from which on the former is faster than the definition.

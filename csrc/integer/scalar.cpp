@@ -186,11 +186,14 @@ Floats power_of_two(Floats n) {
 //
 #include "integer/rows.inl"
 //
+#include "integer/products.inl"
+//
 #include "integer/winograd.inl"
 
 }  // namespace
 
 const Kernels kScalarKernels{&Kernel::run,
+                             nullptr,
                              {&Winograd<Two>::run, &Winograd<Four>::run},
                              1,
                              &Elements::quantize,

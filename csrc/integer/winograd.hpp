@@ -38,8 +38,8 @@ namespace lic_fast::integer {
 /// How a problem is computed: by its definition, or with tiles of 2 x 2 or 4 x 4 outputs.
 enum class Form { kDirect, kTwo, kFour };
 
-/// Channels that an instruction multiplies and sums, and those of a segment.
-inline constexpr std::size_t kPair = 2, kSegment = 32;
+/// Channels of a segment.
+inline constexpr std::size_t kSegment = 32;
 /// What makes activations signed: all of 14 bits, and those that use 9 of them.
 inline constexpr std::int32_t kCentre = 8192, kNarrowCentre = 256;
 /// Blocks of output channels that are computed together at most.

@@ -1,9 +1,7 @@
 // A task of winograd.hpp, for the instruction set of the file that includes this.
 //
-// That file defines what end.inl needs; kTiles and kWinogradBlocks, how many tiles are multiplied
-// together with how many blocks of output channels; Bytes and Words, each of kWords; `pair`, `load`
-// of int16 and `with_products` of Sums; differences, products, `shifted`, `quotient` and `store` of
-// Ints; `prefetch`.
+// That file defines what end.inl and products.inl need; Bytes and Words, each of kWords;
+// differences, products, `shifted`, `quotient` and `store` of Ints.
 
 /// Tiles of 2 x 2 outputs: what their transforms do in one direction.
 struct Two {
@@ -218,25 +216,6 @@ struct Winograd {
 
   // -- Products of matrices --
 
-  /// `parts` times so many tiles that are multiplied together.
-  struct Factors {
-    const std::int16_t* x;
-    std::size_t tile;  // elements from one to the next
-    const std::int16_t* weights;
-    std::size_t block;    // elements from one to the next
-    std::ptrdiff_t next;  // and to what is multiplied next
-    std::size_t pairs;
-    std::int32_t* to;
-  };
-  using Multiply = void (*)(Factors factors, std::size_t parts);
-
-  /// The functions for parts of 1 to sizeof...(P) tiles.
-  template <std::size_t B, std::size_t... P>
-  static Multiply multiply_of(std::size_t tiles, std::index_sequence<P...>) {
-    static constexpr Multiply kFunctions[] = {&multiply<P + 1, B>...};
-    return kFunctions[tiles - 1];
-  }
-
   /// Blocks of output channels that are computed together.
   struct Blocks {
     std::size_t group, block;  // the first
@@ -297,13 +276,9 @@ struct Winograd {
   LIC_FAST_TARGET static void multiply(const WinogradTask& task, const Plan::Run& run,
                                        std::size_t position, const Blocks& blocks,
                                        std::size_t count) {
-    // In numbers of tiles that differ by one at most: to read the weights takes longer than to
-    // multiply them with one tile or two.
-    const std::size_t parts = (task.count + kTiles - 1) / kTiles;
-    const std::size_t few = task.count / parts, larger = task.count % parts;
     const WinogradWeights& w = task.weights;
     const std::size_t left = count - blocks.place;
-    Factors factors{
+    const Products::Factors factors{
         task.inputs + position * task.input_position + run.piece * kSegment,
         task.input_tile,
         w.data(blocks.group, position, blocks.block) + run.first * kBlock * kPair,
@@ -312,50 +287,7 @@ struct Winograd {
                                              : w.position_size() - blocks.place * w.block_size()),
         run.count,
         products(task, blocks) + position * product_position<B>(task)};
-    constexpr auto kSizes = std::make_index_sequence<kTiles>();
-    if (larger > 0) {
-      multiply_of<B>(few + 1, kSizes)(factors, larger);
-      factors.x += larger * (few + 1) * factors.tile;
-      factors.to += larger * (few + 1) * B * kBlock;
-    }
-    multiply_of<B>(few, kSizes)(factors, parts - larger);
-  }
-
-  /// P tiles times B blocks of output channels, at one position.
-  template <std::size_t P, std::size_t B>
-  LIC_FAST_TARGET static void multiply(Factors f, std::size_t parts) {
-    for (std::size_t part = 0; part < parts; ++part) {
-      Sums sums[P][B];
-      for (std::size_t i = 0; i < P; ++i) {
-        for (std::size_t b = 0; b < B; ++b) sums[i][b] = Sums::zero();
-      }
-      // Few enough pointers for the registers: three tiles are within reach of each.
-      constexpr std::size_t kReach = 3;
-      const std::int16_t* anchors[(P + kReach - 1) / kReach];
-      for (std::size_t i = 0; i < P; i += kReach) anchors[i / kReach] = f.x + i * f.tile;
-      const std::int16_t* weights = f.weights;
-      // The next weights come from far while these are used for the last time. Behind the last
-      // position there are others or none, and nothing is read.
-      const bool last = part + 1 == parts;
-      for (std::size_t pair = 0; pair < f.pairs; ++pair) {
-        decltype(Sums::load(weights)) all[B];
-        for (std::size_t b = 0; b < B; ++b) all[b] = Sums::load(weights + b * f.block);
-        if (last) {
-          for (std::size_t b = 0; b < B; ++b) prefetch(weights + b * f.block + f.next);
-        }
-        weights += kBlock * kPair;
-        for (std::size_t i = 0; i < P; ++i) {
-          const auto two = Sums::pair(anchors[i / kReach] + i % kReach * f.tile);
-          for (std::size_t b = 0; b < B; ++b) sums[i][b] = with_products(sums[i][b], two, all[b]);
-        }
-        for (const std::int16_t*& anchor : anchors) anchor += kPair;
-      }
-      for (std::size_t i = 0; i < P; ++i) {
-        for (std::size_t b = 0; b < B; ++b) sums[i][b].store(f.to + (i * B + b) * kBlock);
-      }
-      f.x += P * f.tile;
-      f.to += P * B * kBlock;
-    }
+    Products::run<B>(factors, task.count);
   }
 
   // -- A^T M A --
