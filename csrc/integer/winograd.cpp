@@ -79,6 +79,16 @@ ScratchPool& task_memory() {
   return pool;
 }
 
+/// Bits of `count` channels of kAtOnce pixels.
+constexpr std::ptrdiff_t kAtOnce = 4;
+void gather(const std::uint8_t* pixel, std::ptrdiff_t step, std::size_t count, std::uint8_t* to) {
+  const std::uint8_t *const second = pixel + step, *const third = second + step;
+  const std::uint8_t* const fourth = third + step;
+  for (std::size_t c = 0; c < count; ++c) {
+    to[c] = static_cast<std::uint8_t>(to[c] | pixel[c] | second[c] | third[c] | fourth[c]);
+  }
+}
+
 /// Of each group's segments, whether a high half of its activations is beyond kNarrowTop.
 std::vector<std::uint8_t> wide_segments(const Problem& p, unsigned threads) {
   const Weights& w = p.weights;
@@ -89,13 +99,13 @@ std::vector<std::uint8_t> wide_segments(const Problem& p, unsigned threads) {
   cpu::ThreadPool::instance().run(tasks, threads, [&](std::size_t task) {
     std::vector<std::uint8_t> own(w.in_channels);
     for (std::size_t row = rows * task / tasks; row < rows * (task + 1) / tasks; ++row) {
-      for (std::size_t x = 0; x < p.width; ++x) {
-        const std::uint8_t* const pixel = p.x[0].at(row / p.height, row % p.height, x);
-        std::uint8_t* const to = own.data();
-        for (std::size_t c = 0; c < w.in_channels; ++c) {
-          to[c] = static_cast<std::uint8_t>(to[c] | pixel[c]);
-        }
+      const auto width = static_cast<std::ptrdiff_t>(p.width);
+      const std::uint8_t* const first = p.x[0].at<std::size_t>(row / p.height, row % p.height, 0);
+      std::ptrdiff_t x = 0;
+      for (; x + kAtOnce <= width; x += kAtOnce) {
+        gather(first + x * p.x[0].pixel, p.x[0].pixel, w.in_channels, own.data());
       }
+      for (; x < width; ++x) gather(first + x * p.x[0].pixel, 0, w.in_channels, own.data());
     }
     const std::lock_guard<std::mutex> lock(mutex);
     for (std::size_t c = 0; c < w.in_channels; ++c) {
