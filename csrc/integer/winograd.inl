@@ -142,8 +142,8 @@ struct Winograd {
     return seen.in_range();
   }
 
-  /// The channels of a pixel, counted from the border on. What lies two beyond the edge, in the
-  /// last tile of an odd side, is read for outputs that are none, and may be anything.
+  /// The channels of a pixel, counted from the border on. What lies further beyond the edge, in the
+  /// last tiles of a row or column, is read for outputs that are none, and may be anything.
   LIC_FAST_TARGET static const std::uint8_t* pixel(const Problem& p, std::size_t half,
                                                    std::size_t image, std::size_t y,
                                                    std::size_t x) {

@@ -75,9 +75,9 @@ def make_portable(
     told = progress or (lambda what, done, total: None)
     code = coder(source, latents_of(source, list(calibration_images), told), told)
     seen, layers, inputs = calibrate(source, code("ranges"), bits)
-    # What rounding with covariances is worth: benchmarks/results/portable.md. In layers that read
-    # 7 bits it is worth nothing, and it takes most of the time.
-    careful = {name: layer.module for name, layer in layers.items() if layer.halves == 2}
+    # What rounding with covariances is worth: benchmarks/results/portable.md. In layers for which 7
+    # bits suffice it is worth nothing, and it takes most of the time.
+    careful = {name: layer.module for name, layer in layers.items() if layer.careful}
     groups = passes(careful)
     found: dict[str, Tensor] = {}
     filled: dict[str, IntegerConv2d] = {}

@@ -50,11 +50,13 @@ class Layer:
         module: In floating point.
         reads: Names of the maps that its input consists of, side by side.
         halves: Halves of their activations that it reads.
+        careful: Whether its weights are worth being rounded by covariances.
     """
 
     module: Any
     reads: list[str]
     halves: int
+    careful: bool
 
 
 @dataclass
@@ -94,7 +96,7 @@ def layers_of(
         halves = 2 if bits == 14 and name.startswith(_TWO_HALVES) else 1
         if name not in first:
             maps[name] = Map(seen[name], 14 if halves == 2 else 7)
-        layers[name] = Layer(module, first.get(name, [name]), halves)
+        layers[name] = Layer(module, first.get(name, [name]), halves, halves == 2)
     _narrow(maps, layers)
     return maps, layers
 

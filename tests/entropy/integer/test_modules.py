@@ -138,3 +138,21 @@ def test_what_was_seen_adds_up():
     assert parts.count == whole.count == 4 * 5 * 6
     assert torch.equal(whole[1:].low, whole.low[1:])
     assert torch.equal(Observed.of(x.permute(0, 2, 3, 1), -1).high, whole.high)
+
+
+@torch.no_grad()
+def test_a_range_of_9_bits_leaves_room_above():
+    x = torch.randn(2, 12, 9, 11) * 10 ** torch.linspace(-2, 2, 12).view(-1, 1, 1)
+    x[:, ::3] = x[:, ::3].abs()
+    quantizer = quantizer_of(Observed.of(x), 14, 9)
+    assert quantizer.bits == 14
+    for times, most in ((1, 511), (8, 16383)):
+        high, low = (half.int() for half in quantizer(times * x))
+        values = 128 * high + low
+        assert values.max() > most // 8
+        assert values.max() <= most
+        # Nothing above the range is cut off.
+        found = (values - quantizer.zero.view(-1, 1, 1)) / quantizer.inverse_step.view(-1, 1, 1)
+        step = (1 / quantizer.inverse_step).view(-1, 1, 1)
+        above = x > 0
+        assert ((found - times * x).abs() <= 0.51 * step)[above].all()

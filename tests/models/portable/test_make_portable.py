@@ -7,7 +7,9 @@ import torch
 
 import lic_fast
 from lic_fast import backend
+from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.models.portable import largest_sums
+from lic_fast.ops.integer_layer import Quantizer
 from tests.models.portable.making import calibration, pictures, portable, tiny
 from tests.models.tiny import CLASSES
 
@@ -163,3 +165,40 @@ def test_progress_ends_where_it_said():
     assert set(told) == {"latents", "ranges", "covariances", "weights"}
     for steps in told.values():
         assert [done for done, _ in steps] == list(range(1, steps[-1][1] + 1))
+
+
+@pytest.mark.parametrize("model", CLASSES)
+@torch.no_grad()
+def test_what_only_3x3_layers_read_uses_9_bits_but_for_decoded_slices(model):
+    net, made = tiny(model), portable(model)
+    width = made.lrp_transforms[0][-1].bias.numel()
+    read = {}
+    handles = [
+        module.register_forward_pre_hook(
+            lambda module, given, name=name: read.setdefault(name, given[0])
+        )
+        for name, module in made.named_modules()
+        if isinstance(module, IntegerConv2d) and module.halves == 2 and module.weight.shape[2] == 3
+    ]
+    with backend("reference"):
+        made(calibration()[0][None])
+    for handle in handles:
+        handle.remove()
+    ends = {f"cc_{kind}_transforms.{i}.0" for kind in ("mean", "scale") for i in range(2)}
+    assert read.keys() >= ends | {"cc_mean_transforms.0.2"}
+    attention = hasattr(made, "atten_mean")
+    for name, x in read.items():
+        layer = made.get_submodule(name)
+        high = Quantizer(layer.inverse_step, layer.zero, 14)(x)[0].amax((0, 2, 3))
+        wide = high > 3
+        if name.startswith("lrp_transforms"):
+            # Its own slice is the last it reads.
+            assert name.endswith(".0")
+            assert wide[-width:].any()
+        elif attention or not name.endswith(".0"):
+            assert not wide.any()
+        else:
+            slices = int(name.split(".")[1])
+            first = len(wide) - width * min(slices, net.max_support_slices)
+            assert not wide[:first].any()
+            assert slices == 0 or wide[first:].any()
