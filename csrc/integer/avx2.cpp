@@ -143,6 +143,9 @@ struct Words {
   __m256i v;
 
   LIC_FAST_TARGET LIC_FAST_INLINE static Words of(Bytes x) { return {_mm256_cvtepu8_epi16(x.v)}; }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Words load(const std::int8_t* x) {
+    return {_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)))};
+  }
   LIC_FAST_TARGET LIC_FAST_INLINE static Words all(std::int16_t x) {
     return {_mm256_set1_epi16(x)};
   }

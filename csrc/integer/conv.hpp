@@ -58,9 +58,9 @@ class Weights {
   /// Whether a group's channels are whole quads, so that nothing lies between two groups.
   bool dense() const { return group_in % kQuad == 0; }
 
-  /// Those of winograd.hpp, made when they are first asked for and then kept: they take 3.6 or 8
-  /// times the memory of the others, and only some layers, on maps that are not tiny, need them.
-  /// The others are kept too, for the tiny maps and other instruction sets.
+  /// Those of winograd.hpp, made when they are first asked for and then kept: they take as much
+  /// memory as the others or 3.6 times that, and only some layers, on maps that are not tiny, need
+  /// them. The others are kept too, for the tiny maps and other instruction sets.
   const WinogradWeights& winograd(Form form, unsigned threads) const;
   /// Has `words` be there: for 1 x 1 taps, twice the memory of the others.
   void make_words() const;

@@ -119,6 +119,11 @@ struct Words {
     std::copy_n(x.v, kWords, words.v);
     return words;
   }
+  static Words load(const std::int8_t* x) {
+    Words words;
+    std::copy_n(x, kWords, words.v);
+    return words;
+  }
   static Words all(std::int16_t x) {
     Words words;
     std::fill_n(words.v, kWords, x);

@@ -107,6 +107,10 @@ struct Words {
   LIC_FAST_TARGET LIC_FAST_INLINE static Words of(Bytes x) {
     return {_mm512_maskz_cvtepu8_epi16(static_cast<__mmask32>(-1), x.v)};
   }
+  LIC_FAST_TARGET LIC_FAST_INLINE static Words load(const std::int8_t* x) {
+    return {_mm512_maskz_cvtepi8_epi16(static_cast<__mmask32>(-1),
+                                       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)))};
+  }
   LIC_FAST_TARGET LIC_FAST_INLINE static Words all(std::int16_t x) {
     return {_mm512_set1_epi16(x)};
   }

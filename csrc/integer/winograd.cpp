@@ -12,7 +12,7 @@
 namespace lic_fast::integer {
 namespace {
 
-constexpr std::size_t kTaps = 9, kQuads = kSegment / kQuad;
+constexpr std::size_t kTaps = kWinogradTaps, kQuads = kSegment / kQuad;
 /// Weights of a quad of input channels and a block of output channels, at one tap.
 constexpr std::size_t kSquare = kBlock * kQuad;
 /// Elements of a cache line.
@@ -22,25 +22,15 @@ constexpr std::uint8_t kNarrowTop = 2 * kNarrowCentre / (kHalfTop + 1) - 1;
 
 std::int16_t word(int x) { return static_cast<std::int16_t>(x); }
 
-/// Integer multiples of the rows of G from the left, of the three rows of a 3 x n matrix that begin
-/// at `x`.
-template <std::size_t kSide, std::size_t n>
+/// (2G) of F(2 x 2, 3 x 3) from the left, of the three rows of a 3 x n matrix that begin at `x`.
+template <std::size_t n>
 void transform(const std::int16_t* x, std::int16_t* to) {
   for (std::size_t i = 0; i < n; ++i) {
     const int a = x[i], b = x[n + i], c = x[2 * n + i];
-    if constexpr (kSide == 4) {
-      to[i] = word(2 * a);
-      to[n + i] = word(a + b + c);
-      to[2 * n + i] = word(a - b + c);
-      to[3 * n + i] = word(2 * c);
-    } else {
-      to[i] = word(a);
-      to[n + i] = word(a + b + c);
-      to[2 * n + i] = word(a - b + c);
-      to[3 * n + i] = word(a + 2 * b + 4 * c);
-      to[4 * n + i] = word(a - 2 * b + 4 * c);
-      to[5 * n + i] = word(c);
-    }
+    to[i] = word(2 * a);
+    to[n + i] = word(a + b + c);
+    to[2 * n + i] = word(a - b + c);
+    to[3 * n + i] = word(2 * c);
   }
 }
 
@@ -196,16 +186,22 @@ WinogradWeights::WinogradWeights(const Weights& w, Form form, unsigned threads)
       sums_(w.groups * segments_ * blocks_ * kBlock),
       magnitudes_(sums_.size()) {
   // Written once and by all threads: it may be most of a model's memory.
-  packed_.resize(w.groups * positions_ * position_size());
-  cpu::ThreadPool::instance().run(w.groups * w.blocks, threads, [&](std::size_t i) {
+  const bool four = form == Form::kFour;
+  const std::size_t count = w.groups * w.blocks;
+  if (four) {
+    taps_.resize(count * kTaps * block_size());
+  } else {
+    transformed_.resize(count * positions_ * block_size());
+  }
+  cpu::ThreadPool::instance().run(count, threads, [&](std::size_t i) {
     const std::size_t group = i / blocks_, block = i % blocks_;
     measure(w.block(group, block), group, block);
-    std::int16_t* const to =
-        packed_.data() + group * positions_ * position_size() + block * block_size();
-    if (form == Form::kFour) {
-      pack<6>(w.block(group, block), to);
+    if (four) {
+      pack_taps(w.block(group, block), taps_.data() + i * kTaps * block_size());
     } else {
-      pack<4>(w.block(group, block), to);
+      pack_transformed(
+          w.block(group, block),
+          transformed_.data() + group * positions_ * position_size() + block * block_size());
     }
   });
 }
@@ -224,8 +220,18 @@ void WinogradWeights::measure(const std::int8_t* weights, std::size_t group, std
   }
 }
 
-template <std::size_t kSide>
-void WinogradWeights::pack(const std::int8_t* weights, std::int16_t* to) const {
+void WinogradWeights::pack_taps(const std::int8_t* weights, std::int8_t* to) const {
+  constexpr std::size_t kPairs = kQuad / kPair;
+  for (std::size_t i = 0; i < kTaps * block_size(); ++i) {
+    const std::size_t k = i % kPair, lane = i / kPair % kBlock;
+    const std::size_t tap = i / kPair / kBlock % kTaps, pair = i / kPair / kBlock / kTaps;
+    to[i] = weights[(tap * (pairs_ / kPairs) + pair / kPairs) * kSquare + lane * kQuad +
+                    pair % kPairs * kPair + k];
+  }
+}
+
+void WinogradWeights::pack_transformed(const std::int8_t* weights, std::int16_t* to) const {
+  constexpr std::size_t kSide = 4;
   const std::size_t quads = pairs_ * kPair / kQuad;
   for (std::size_t quad = 0; quad < quads; ++quad) {
     std::int16_t taps[kTaps * kSquare], rows[kSide * 3 * kSquare], all[kSide * kSide * kSquare];
@@ -233,9 +239,9 @@ void WinogradWeights::pack(const std::int8_t* weights, std::int16_t* to) const {
       const std::int8_t* const from = weights + (tap * quads + quad) * kSquare;
       for (std::size_t i = 0; i < kSquare; ++i) taps[tap * kSquare + i] = from[i];
     }
-    transform<kSide, 3 * kSquare>(taps, rows);
+    transform<3 * kSquare>(taps, rows);
     for (std::size_t y = 0; y < kSide; ++y) {
-      transform<kSide, kSquare>(rows + y * 3 * kSquare, all + y * kSide * kSquare);
+      transform<kSquare>(rows + y * 3 * kSquare, all + y * kSide * kSquare);
     }
     for (std::size_t position = 0; position < kSide * kSide; ++position) {
       std::int16_t* const place = to + position * position_size() + quad * kSquare;
@@ -295,8 +301,10 @@ void convolve_by_winograd(const Problem& p, const Choice& choice, cpu::Isa isa, 
   const std::size_t inputs = positions * input_position * sizeof(std::int16_t);
   const std::size_t products = blocks * positions * product_block * sizeof(std::int32_t);
   const std::size_t sums = blocks * outputs * outputs * room * kBlock * sizeof(std::int32_t);
+  const std::size_t own_position = blocks * weights.block_size() + kLine16;
+  const std::size_t own = form == Form::kFour ? positions * own_position * sizeof(std::int16_t) : 0;
   cpu::ThreadPool::instance().run(d.tile_tasks * d.unit_tasks, threads, [&](std::size_t i) {
-    ScratchPool::Scratch scratch(task_memory(), inputs + products + sums);
+    ScratchPool::Scratch scratch(task_memory(), inputs + products + sums + own);
     std::uint8_t* const memory = scratch.data();
     const std::size_t tile_task = i / d.unit_tasks, unit_task = i % d.unit_tasks;
     const std::size_t tile = d.first_tile(tile_task), unit = d.first_unit(unit_task);
@@ -312,7 +320,9 @@ void convolve_by_winograd(const Problem& p, const Choice& choice, cpu::Isa isa, 
                             input_tile,
                             reinterpret_cast<std::int32_t*>(memory + inputs),
                             product_block,
-                            reinterpret_cast<std::int32_t*>(memory + inputs + products)};
+                            reinterpret_cast<std::int32_t*>(memory + inputs + products),
+                            reinterpret_cast<std::int16_t*>(memory + inputs + products + sums),
+                            own_position};
     if (!compute(task)) {
       throw std::invalid_argument("activations and border must be in 0..127");
     }

@@ -38,8 +38,8 @@ namespace lic_fast::integer {
 /// How a problem is computed: by its definition, or with tiles of 2 x 2 or 4 x 4 outputs.
 enum class Form { kDirect, kTwo, kFour };
 
-/// Channels of a segment.
-inline constexpr std::size_t kSegment = 32;
+/// Channels of a segment, and taps of weights.
+inline constexpr std::size_t kSegment = 32, kWinogradTaps = 9;
 /// What makes activations signed: all of 14 bits, and those that use 9 of them.
 inline constexpr std::int32_t kCentre = 8192, kNarrowCentre = 256;
 /// Blocks of output channels that are computed together at most.
@@ -51,17 +51,27 @@ constexpr std::size_t positions_of(Form form) {
   return (outputs_of(form) + 2) * (outputs_of(form) + 2);
 }
 
-/// Transformed weights, in the order in which the kernels read them: (groups, positions, blocks,
-/// pairs of input channels, kBlock, kPair), and what runs depend on.
+/// Weights in the orders in which the kernels read them, and what runs depend on.
+///
+/// For tiles of 2 x 2 they are transformed. Those of 4 x 4 would be 8 times the memory of the
+/// weights, more than comes from it while the tiles of a picture are multiplied: they are
+/// transformed anew in each call, by the thread that multiplies with them.
 class WinogradWeights {
  public:
   /// Of weights of 3 x 3 taps.
   WinogradWeights(const Weights& weights, Form form, unsigned threads);
 
-  const std::int16_t* data(std::size_t group, std::size_t position, std::size_t block) const {
-    return packed_.data() + ((group * positions_ + position) * blocks_ + block) * block_size();
+  /// (groups, positions, blocks, pairs of input channels, kBlock, kPair), for tiles of 2 x 2.
+  const std::int16_t* transformed(std::size_t group, std::size_t position,
+                                  std::size_t block) const {
+    return transformed_.data() + ((group * positions_ + position) * blocks_ + block) * block_size();
   }
-  /// From a block to the next one.
+  /// (groups, blocks, pairs, taps, kBlock, kPair), for those of 4 x 4.
+  const std::int8_t* taps(std::size_t group, std::size_t block, std::size_t pair) const {
+    return taps_.data() +
+           ((group * blocks_ + block) * pairs_ + pair) * kWinogradTaps * kBlock * kPair;
+  }
+  /// From a transformed block to the next one.
   std::size_t block_size() const { return pairs_ * kBlock * kPair; }
   std::size_t position_size() const { return blocks_ * block_size(); }
   std::size_t pairs() const { return pairs_; }
@@ -77,12 +87,13 @@ class WinogradWeights {
 
  private:
   void measure(const std::int8_t* weights, std::size_t group, std::size_t block);
-  template <std::size_t kSide>
-  void pack(const std::int8_t* weights, std::int16_t* to) const;
+  void pack_transformed(const std::int8_t* weights, std::int16_t* to) const;
+  void pack_taps(const std::int8_t* weights, std::int8_t* to) const;
 
   std::size_t positions_, blocks_, pairs_, segments_;  // of a group
   std::vector<std::int32_t> sums_, magnitudes_;
-  cpu::Lines<std::int16_t> packed_;
+  cpu::Lines<std::int16_t> transformed_;
+  cpu::Lines<std::int8_t> taps_;
 };
 
 /// What is read of a segment's activations: all of one half, both halves as one number, or one half
@@ -121,6 +132,8 @@ struct WinogradTask {
   std::int32_t* products;      // (kUnit, positions, count, kBlock), blocks together or one by one
   std::size_t product_block;   // elements from a block's position to the next, padding included
   std::int32_t* sums;          // (kUnit, outputs, count, outputs, kBlock), in the same way
+  std::int16_t* own_weights;   // transformed here: (positions, kUnit, pairs, kBlock, kPair)
+  std::size_t own_position;    // elements from a position to the next
 };
 
 /// Elements of a cache line, which pads the products of a position.

@@ -6,6 +6,7 @@
 /// Tiles of 2 x 2 outputs: what their transforms do in one direction.
 struct Two {
   static constexpr std::size_t kOut = 2, kSide = 4;
+  static constexpr bool kTransformed = true;  // weights, before
   /// What the centres leave of the one element in which they do not cancel, modulo 2^16.
   static constexpr std::int16_t kCentres = INT16_MIN;
 
@@ -28,6 +29,7 @@ struct Two {
 /// Tiles of 4 x 4 outputs, with the points 0, 1, -1, 2, -2 and infinity.
 struct Four {
   static constexpr std::size_t kOut = 4, kSide = 6;
+  static constexpr bool kTransformed = false;
   static constexpr std::int16_t kCentres = 36 * kNarrowCentre;
 
   LIC_FAST_TARGET LIC_FAST_INLINE static void inputs(const Words (&d)[kSide], Words (&to)[kSide]) {
@@ -40,6 +42,16 @@ struct Four {
     to[3] = near + twice;
     to[4] = near - twice;
     to[5] = (d[5] - d[3]) - (twice + twice);
+  }
+  /// 4, 6, 6, 24, 24 and 1 times what G gives.
+  LIC_FAST_TARGET LIC_FAST_INLINE static void weights(const Words (&g)[3], Words (&to)[kSide]) {
+    const Words ends = g[0] + g[2], twice = g[1] + g[1], far = g[0] + four_times(g[2]);
+    to[0] = g[0];
+    to[1] = ends + g[1];
+    to[2] = ends - g[1];
+    to[3] = far + twice;
+    to[4] = far - twice;
+    to[5] = g[2];
   }
   /// 24, 12, 6 and 6 times the outputs.
   LIC_FAST_TARGET LIC_FAST_INLINE static void outputs(const Ints (&m)[kSide], Ints (&to)[kOut]) {
@@ -242,6 +254,7 @@ struct Winograd {
                                       std::size_t block, std::size_t count) {
     bool first = true;
     for (const Plan::Run& run : task.plans[group].runs) {
+      if constexpr (!Tiles::kTransformed) transform_weights(task, run, group, block, count);
       // Position by position: its inputs are read for all blocks while they are in a near cache.
       for (std::size_t position = 0; position < kPositions; ++position) {
         each(group, block, count, [&](auto together, const Blocks& blocks) {
@@ -261,6 +274,42 @@ struct Winograd {
          [&](auto together, const Blocks& blocks) { end<together>(task, blocks); });
   }
 
+  /// G g G^T of a run of some blocks.
+  LIC_FAST_TARGET static void transform_weights(const WinogradTask& task, const Plan::Run& run,
+                                                std::size_t group, std::size_t block,
+                                                std::size_t count) {
+    for (std::size_t b = 0; b < count; ++b) {
+      const std::int8_t* taps = task.weights.taps(group, block + b, run.first);
+      std::int16_t* to = task.own_weights + b * task.weights.block_size();
+      for (std::size_t pair = 0; pair < run.count; ++pair) {
+        for (std::size_t lane = 0; lane < kBlock * kPair; lane += kWords) {
+          transform_weights(taps + lane, task.own_position, to + lane);
+        }
+        taps += kWinogradTaps * kBlock * kPair;
+        to += kBlock * kPair;
+      }
+    }
+  }
+
+  LIC_FAST_TARGET LIC_FAST_INLINE static void transform_weights(const std::int8_t* taps,
+                                                                std::size_t position,
+                                                                std::int16_t* to) {
+    Words all[kSide][3];
+    for (std::size_t x = 0; x < 3; ++x) {
+      Words g[3], column[kSide];
+      for (std::size_t y = 0; y < 3; ++y) {
+        g[y] = Words::load(taps + (3 * y + x) * kBlock * kPair);
+      }
+      Tiles::weights(g, column);
+      for (std::size_t y = 0; y < kSide; ++y) all[y][x] = column[y];
+    }
+    for (std::size_t y = 0; y < kSide; ++y) {
+      Words row[kSide];
+      Tiles::weights(all[y], row);
+      for (std::size_t x = 0; x < kSide; ++x, to += position) row[x].store(to);
+    }
+  }
+
   template <std::size_t B>
   static std::size_t product_position(const WinogradTask& task) {
     return B * (task.product_block - kLine32) + kLine32;
@@ -278,13 +327,20 @@ struct Winograd {
                                        std::size_t count) {
     const WinogradWeights& w = task.weights;
     const std::size_t left = count - blocks.place;
+    const std::int16_t* weights = nullptr;
+    if constexpr (Tiles::kTransformed) {
+      weights = w.transformed(blocks.group, position, blocks.block) + run.first * kBlock * kPair;
+    } else {
+      weights = task.own_weights + position * task.own_position + blocks.place * w.block_size();
+    }
+    const std::size_t next = Tiles::kTransformed ? w.position_size() : task.own_position;
     const Products::Factors factors{
         task.inputs + position * task.input_position + run.piece * kSegment,
         task.input_tile,
-        w.data(blocks.group, position, blocks.block) + run.first * kBlock * kPair,
+        weights,
         w.block_size(),
         static_cast<std::ptrdiff_t>(left > B ? B * w.block_size()
-                                             : w.position_size() - blocks.place * w.block_size()),
+                                             : next - blocks.place * w.block_size()),
         run.count,
         products(task, blocks) + position * product_position<B>(task)};
     Products::run<B>(factors, task.count);
