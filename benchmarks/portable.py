@@ -178,6 +178,7 @@ def variants(net: SliceCompressionModel) -> dict[str, Callable[[], Any]]:
         "7 bits everywhere": halves("none"),
         "14 bits everywhere": halves(*every),
         "ranges of all 14 bits": lambda: mock.patch.object(maps, "_narrow"),
+        "9 bits for decoded slices too": lambda: mock.patch.object(maps, "_ALL_BITS", ()),
         "weights to the nearest integer": plain_rounding,
         "and biases too": no_correction,
         "steps from ranges alone": share(0.0),

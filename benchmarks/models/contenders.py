@@ -111,12 +111,16 @@ def _bfloat16(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
 
 
 def _portable(model: SliceCompressionModel, x: Tensor, folder: Path) -> None:
-    """Calibrated on the input itself, once for a folder: for times it does not matter on what."""
+    """Calibrated on the input itself, once for a folder.
+
+    For times it matters only that ranges are not exceeded much: where they are, channels are
+    read half by half (``csrc/integer/winograd.hpp``). All of the picture is seen, as dozens of
+    photographs would show what a part of one does not.
+    """
     file = folder / "portable.safetensors"
     if not file.exists():
         source = copy.deepcopy(model).cpu()
-        picture = x[:1, :, :256, :256].cpu()
-        file.write_bytes(portable_file(lic_fast.make_portable(source, [picture])))
+        file.write_bytes(portable_file(lic_fast.make_portable(source, [x[:1].cpu()])))
     made = lic_fast.load(file)
     become_portable(model)
     model.load_state_dict(made.state_dict())

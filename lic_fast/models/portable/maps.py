@@ -36,6 +36,8 @@ _TWO_HALVES = ("atten_mean", "atten_scale", "cc_mean_transforms", "cc_scale_tran
 
 # Bits that the ranges of some maps take, as narrow as csrc/integer/winograd.hpp wants them.
 _NARROW = 9
+# Maps whose ranges take all bits.
+_ALL_BITS: tuple[str, ...] = ("slice",)
 
 # Steps are this part of those at which activations and weights add equal errors.
 _SHARE = 0.25
@@ -111,7 +113,7 @@ def _narrow(maps: Maps, layers: dict[str, Layer]) -> None:
         readers = [layer for layer in layers.values() if name in layer.reads]
         if (
             map_.bits == 14
-            and not name.startswith("slice")
+            and not name.startswith(_ALL_BITS)
             and any(layer.halves == 2 for layer in readers)
             and all(layer.module.weight.shape[2:] == (3, 3) for layer in readers)
         ):
