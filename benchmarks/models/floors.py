@@ -14,7 +14,7 @@ from lic_fast.ops import integer_conv2d
 
 _CHANNELS = 192
 _SIDE = 128
-CONVOLUTION = f"3x3, {_CHANNELS} to {_CHANNELS} channels, {_SIDE}x{_SIDE}, channels last"
+CONVOLUTION = f"3x3, {_CHANNELS} to {_CHANNELS} channels at {_SIDE}x{_SIDE} outputs, channels last"
 
 
 def count_flops(work: Callable[[], Any]) -> int:

@@ -237,19 +237,7 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
 }
 
-#include "integer/exact.inl"
-//
-#include "integer/transformer.inl"
-//
-#include "integer/end.inl"
-//
-#include "integer/rows.inl"
-//
-#include "integer/products.inl"
-//
-#include "integer/winograd.inl"
-//
-#include "integer/pointwise.inl"
+#include "integer/kernels.inl"
 
 }  // namespace
 

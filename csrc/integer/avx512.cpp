@@ -34,19 +34,7 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
   return {_mm512_add_epi32(sums.v, _mm512_madd_epi16(x.v, y.v))};
 }
 
-#include "integer/exact.inl"
-//
-#include "integer/transformer.inl"
-//
-#include "integer/end.inl"
-//
-#include "integer/rows.inl"
-//
-#include "integer/products.inl"
-//
-#include "integer/winograd.inl"
-//
-#include "integer/pointwise.inl"
+#include "integer/kernels.inl"
 
 }  // namespace
 

@@ -32,17 +32,7 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
   return {_mm512_dpwssd_epi32(sums.v, x.v, y.v)};
 }
 
-#include "integer/exact.inl"
-//
-#include "integer/transformer.inl"
-//
-#include "integer/end.inl"
-//
-#include "integer/rows.inl"
-//
-#include "integer/products.inl"
-//
-#include "integer/winograd.inl"
+#include "integer/kernels.inl"
 
 }  // namespace
 

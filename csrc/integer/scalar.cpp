@@ -183,17 +183,7 @@ Floats power_of_two(Floats n) {
   return power;
 }
 
-#include "integer/exact.inl"
-//
-#include "integer/transformer.inl"
-//
-#include "integer/end.inl"
-//
-#include "integer/rows.inl"
-//
-#include "integer/products.inl"
-//
-#include "integer/winograd.inl"
+#include "integer/kernels.inl"
 
 }  // namespace
 

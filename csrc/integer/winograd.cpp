@@ -258,9 +258,8 @@ void WinogradWeights::pack_transformed(const std::int8_t* weights, std::int16_t*
 
 Choice choose(const Problem& p, cpu::Isa isa, unsigned threads) {
   const Weights& w = p.weights;
-  // Measured: transforming fewer channels costs more than it saves. The transformed weights of
-  // fewer tiles take longer to read than the others' products to compute, where they come from
-  // memory.
+  // Measured: transforming fewer channels costs more than it saves, and so does transforming
+  // weights for fewer tiles, or reading those that have been from memory.
   constexpr std::size_t kLeastChannels = 32, kLeastTiles = 12;
   if (w.kernel != 3 || p.stride != 1 || w.group_in < kLeastChannels ||
       Division::tiles_of(p, Form::kTwo) < kLeastTiles) {
