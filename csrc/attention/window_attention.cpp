@@ -34,6 +34,7 @@ Shared share(const Problem& problem) {
 BandKernel kernel(cpu::Isa isa) {
   switch (isa) {
 #ifdef LIC_FAST_X86
+    case cpu::Isa::kAmx:
     case cpu::Isa::kAvx512Vnni:
     case cpu::Isa::kAvx512:
       return avx512_band();

@@ -13,6 +13,7 @@ constexpr std::size_t kTask = std::size_t{1} << 16;
 Kernel kernel(cpu::Isa isa) {
   switch (isa) {
 #ifdef LIC_FAST_X86
+    case cpu::Isa::kAmx:
     case cpu::Isa::kAvx512Vnni:
     case cpu::Isa::kAvx512:
       return avx512_kernel();

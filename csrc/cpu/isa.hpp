@@ -11,6 +11,18 @@
 #include <string>
 #include <vector>
 
+#if defined(__linux__) && defined(__x86_64__) && \
+    (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#include <sys/syscall.h>
+#include <unistd.h>
+// Tiles are Linux's, which a process has to ask for them, and of compilers that know them.
+#define LIC_FAST_TILES 1
+#define LIC_FAST_AMX                                                             \
+  __attribute__((                                                                \
+      target("avx2,fma,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl," \
+             "avx512vnni,amx-tile,amx-int8,amx-bf16")))
+#endif
+
 #if defined(__x86_64__) || defined(_M_X64)
 #define LIC_FAST_X86 1
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -56,10 +68,12 @@
 namespace lic_fast::cpu {
 
 /// In ascending order: a CPU that has one has those before it.
-enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni };
+enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni, kAmx };
 
 inline const char* name(Isa isa) {
   switch (isa) {
+    case Isa::kAmx:
+      return "amx";
     case Isa::kAvx512Vnni:
       return "avx512vnni";
     case Isa::kAvx512:
@@ -71,7 +85,27 @@ inline const char* name(Isa isa) {
   }
 }
 
+/// Whether the system lets this process use tiles, which take 8 KiB of each of its threads.
+inline bool tiles_permitted() {
+#ifdef LIC_FAST_TILES
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // of Linux's asm/prctl.h
+  static const bool permitted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
+#else
+  return false;
+#endif
+}
+
 inline bool supported(Isa isa) {
+  if (isa == Isa::kAmx) {
+#ifdef LIC_FAST_TILES
+    return supported(Isa::kAvx512Vnni) && __builtin_cpu_supports("amx-tile") &&
+           __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-bf16") &&
+           tiles_permitted();
+#else
+    return false;
+#endif
+  }
 #if defined(LIC_FAST_X86) && defined(_MSC_VER) && !defined(__clang__)
   static const auto has = [](int leaf, int reg, unsigned bits) {
     int regs[4];
@@ -111,7 +145,7 @@ inline bool supported(Isa isa) {
 /// Those that this CPU has, in ascending order.
 inline std::vector<Isa> supported() {
   std::vector<Isa> all;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni}) {
+  for (const Isa isa : {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAmx}) {
     if (supported(isa)) all.push_back(isa);
   }
   return all;

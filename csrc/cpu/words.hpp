@@ -16,7 +16,7 @@ inline constexpr std::size_t kSummed = 384;
 
 /// Whether products of words are computed by these instructions, and faster than as many of floats.
 /// AVX-512 without VNNI multiplies them no faster.
-inline bool multiplies_words(Isa isa) { return isa == Isa::kAvx2 || isa == Isa::kAvx512Vnni; }
+inline bool multiplies_words(Isa isa) { return isa == Isa::kAvx2 || isa >= Isa::kAvx512Vnni; }
 
 /// The words of an output's weights, `weight(i)` of `inputs`, to `word(i)`, none of them larger
 /// than `top`. Returns what they are to be multiplied by, no number where one of them is none, and

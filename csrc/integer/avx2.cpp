@@ -242,9 +242,11 @@ LIC_FAST_TARGET LIC_FAST_INLINE Floats power_of_two(Floats n) {
 }  // namespace
 
 const Kernels kAvx2Kernels{&Kernel::run,
+                           false,
                            &Pointwise::run,
                            {&Winograd<Two>::run, &Winograd<Four>::run},
                            1,
+                           4,
                            &Elements::quantize,
                            &Elements::add_residual,
                            &Elements::gated,

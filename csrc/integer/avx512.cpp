@@ -39,9 +39,11 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
 }  // namespace
 
 const Kernels kAvx512Kernels{&Kernel::run,
+                             false,
                              &Pointwise::run,
                              {&Winograd<Two>::run, &Winograd<Four>::run},
                              1,
+                             4,
                              &Elements::quantize,
                              &Elements::add_residual,
                              &Elements::gated,

@@ -37,9 +37,11 @@ LIC_FAST_TARGET LIC_FAST_INLINE Ints with_products(Ints sums, Ints x, Ints y) {
 }  // namespace
 
 const Kernels kAvx512VnniKernels{&Kernel::run,
+                                 false,
                                  nullptr,
                                  {&Winograd<Two>::run, &Winograd<Four>::run},
                                  2,
+                                 4,
                                  &Elements::quantize,
                                  &Elements::add_residual,
                                  &Elements::gated,

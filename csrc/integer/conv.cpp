@@ -14,8 +14,8 @@ namespace {
 
 /// A task's rows: enough that each weight that comes from memory is used for many pixels, as long
 /// as there is work for every thread.
-std::size_t task_rows(std::size_t rows, unsigned threads) {
-  return std::clamp<std::size_t>(rows / (2 * std::max(threads, 1u)), 1, 4);
+std::size_t task_rows(std::size_t rows, unsigned threads, std::size_t most) {
+  return std::clamp<std::size_t>(rows / (2 * std::max(threads, 1u)), 1, most);
 }
 
 /// The input of some output rows, with its border, each group's channels padded to whole quads, in
@@ -28,7 +28,7 @@ class Padded {
       : p_(p), columns_(columns), pixel_(p.weights.groups * p.weights.quads * kQuad) {
     static thread_local cpu::Lines<std::uint8_t> memory;
     const std::size_t size = memory_size({rows, columns, pixel_});
-    if (memory.size() < p.halves * size) memory.resize(p.halves * size);
+    if (memory.size() < p.halves * size + kBeyond) memory.resize(p.halves * size + kBeyond);
     if (!p.weights.dense()) std::fill_n(memory.begin(), p.halves * size, std::uint8_t{0});
     for (std::size_t half = 0; half < p.halves; ++half) {
       data_[half] = memory.data() + half * size;
@@ -129,6 +129,18 @@ void Weights::make_words() const {
   });
 }
 
+void Weights::make_tiles() const {
+  const std::size_t run = run_size(), size = tiles_size() / runs().count;
+  if (run == size) return;
+  std::call_once(tiles_once_, [&] {
+    const std::size_t count = groups * blocks * runs().count;
+    tiles_.assign(count * size, 0);
+    for (std::size_t i = 0; i < count; ++i) {
+      std::copy_n(packed_.data() + i * run, run, tiles_.data() + i * size);
+    }
+  });
+}
+
 std::vector<int> Weights::tile_sides() const {
   std::vector<int> sides;
   if (two_.made) sides.push_back(2);
@@ -150,9 +162,10 @@ void convolve_directly(const Problem& problem, cpu::Isa isa, unsigned threads) {
   const Weights& w = problem.weights;
   const bool by_words = w.kernel == 1 && problem.halves == 2 && all.pointwise != nullptr;
   if (by_words) w.make_words();
+  if (all.of_tiles) w.make_tiles();
   const auto compute = by_words ? all.pointwise : all.rows;
   const std::size_t height = problem.out_height(), side = w.kernel / 2;
-  const std::size_t task_height = task_rows(problem.batch * height, threads);
+  const std::size_t task_height = task_rows(problem.batch * height, threads, all.task_rows);
   const std::size_t tasks = (height + task_height - 1) / task_height;
   cpu::ThreadPool::instance().run(problem.batch * tasks, threads, [&](std::size_t task) {
     const std::size_t image = task / tasks, first = task % tasks * task_height;

@@ -34,6 +34,11 @@ inline constexpr std::size_t kPair = 2;
 inline constexpr int kHalfBits = 7;
 inline constexpr std::int32_t kHalfTop = 127;
 
+/// Bytes of weights, of a block of output channels, that a tile of AMX holds: of 64 input channels.
+inline constexpr std::size_t kWeightTile = 1024;
+/// Bytes behind a map's last pixel that such tiles may read, though they do not count.
+inline constexpr std::size_t kBeyond = 64;
+
 class WinogradWeights;
 enum class Form;
 
@@ -69,6 +74,26 @@ class Weights {
     return words_.data() + (group * blocks + index) * block_size();
   }
 
+  /// How taps become tiles of AMX. The channels of a row of taps lie side by side in a map, where
+  /// there are no other groups between them.
+  struct Runs {
+    bool whole_rows;    // whether a run is a row of taps, or else one tap
+    std::size_t count;  // of runs
+    std::size_t tiles;  // of a run, the last of them filled up with zeros
+  };
+  Runs runs() const {
+    const bool rows = groups == 1;
+    return {rows, rows ? kernel : kernel * kernel, (run_size() + kWeightTile - 1) / kWeightTile};
+  }
+  /// Has `tiles` be there: where they are no other than the weights above they are those.
+  void make_tiles() const;
+  /// A block's weights, (runs, tiles, kWeightTile).
+  const std::int8_t* tiles(std::size_t group, std::size_t index) const {
+    const std::int8_t* const all = tiles_.empty() ? packed_.data() : tiles_.data();
+    return all + (group * blocks + index) * tiles_size();
+  }
+  std::size_t tiles_size() const { return runs().count * runs().tiles * kWeightTile; }
+
   /// Outputs on a side of the tiles for which some have been made, and so of those by which a
   /// convolution has been computed.
   std::vector<int> tile_sides() const;
@@ -80,10 +105,15 @@ class Weights {
     std::atomic<bool> made{false};
   };
 
+  /// Bytes of a run, see `runs`.
+  std::size_t run_size() const { return (groups == 1 ? kernel : 1) * quads * kBlock * kQuad; }
+
   cpu::Lines<std::int8_t> packed_;
   mutable Transformed two_, four_;
   mutable std::once_flag words_once_;
   mutable cpu::Lines<std::int16_t> words_;
+  mutable std::once_flag tiles_once_;
+  mutable cpu::Lines<std::int8_t> tiles_;
 };
 
 enum class Activation { kNone, kRelu, kLeakyRelu, kGelu };

@@ -1,6 +1,10 @@
 // What follows the sums of a layer, for the instruction set of the file that includes this; see
 // exact.inl.
 
+/// The most pixels of a tile, of any instruction set.
+constexpr std::size_t kTilePixels = 16;
+static_assert(kPixels <= kTilePixels, "there is room for what is computed together");
+
 /// The sums of some pixels of a row, and of `blocks` blocks of output channels of a group.
 struct Tile {
   std::size_t group, block, blocks;
@@ -64,14 +68,14 @@ struct Ending {
     const End& end = *p.end;
     const bool whole = channels.count == kBlock;
     auto residual = Line<const float>::of(p.residual, rows, tile, channels);
-    float added[kPixels * kBlock];
+    float added[kTilePixels * kBlock];
     if (residual.place != nullptr && !whole) {
-      std::fill_n(added, kPixels * kBlock, 0.0f);
+      std::fill_n(added, kTilePixels * kBlock, 0.0f);
       copy(residual, Line<float>{added, kStep}, tile.pixels, channels.count);
       residual = {added, kStep};
     }
     const auto values = Line<float>::of(p.values, rows, tile, channels);
-    float aside[kPixels * kBlock];
+    float aside[kTilePixels * kBlock];
     const Line<float> v = values.place != nullptr && whole ? values : Line<float>{aside, kStep};
     evaluate(end, channels, sums, residual, tile.pixels, v);
     if (values.place != nullptr && !whole) copy(v, values, tile.pixels, channels.count);
@@ -83,7 +87,7 @@ struct Ending {
     const Line<std::uint8_t> maps[2] = {
         halved ? Line<std::uint8_t>::of(p.out[0], rows, tile, channels) : Line<std::uint8_t>{},
         Line<std::uint8_t>::of(p.out[halved ? 1 : 0], rows, tile, channels)};
-    std::uint8_t parts[2][kPixels * kBlock];
+    std::uint8_t parts[2][kTilePixels * kBlock];
     Line<std::uint8_t> halves[2];
     for (int i = 0; i < 2; ++i) {
       if (maps[i].place != nullptr)

@@ -4,6 +4,10 @@ namespace lic_fast::integer {
 
 const Kernels& kernels(cpu::Isa isa) {
   switch (isa) {
+#ifdef LIC_FAST_TILES
+    case cpu::Isa::kAmx:
+      return kAmxKernels;
+#endif
 #ifdef LIC_FAST_X86
     case cpu::Isa::kAvx512Vnni:
       return kAvx512VnniKernels;

@@ -31,12 +31,15 @@ struct Quantization {
 
 struct Kernels {
   void (*rows)(const Rows& rows);
+  bool of_tiles;  // whether that reads Weights::tiles
   /// The same of 1 x 1 taps and two halves, or null where that is not faster.
   void (*pointwise)(const Rows& rows);
-  /// False if an activation is beyond 7 bits.
+  /// False if an activation is beyond 7 bits. Null where the definition is faster.
   bool (*winograd[2])(const WinogradTask& task);  // with tiles of 2 x 2 and of 4 x 4 outputs
   /// The halves of activations from which on the former is faster than the definition.
   std::size_t winograd_halves;
+  /// The most rows of a task, which uses each weight for them all.
+  std::size_t task_rows;
   /// Activations of `count` channels of a pixel, to their halves; `high` is null for 7 bits.
   void (*quantize)(const float* x, std::size_t count, const Quantization& quantization,
                    std::uint8_t* high, std::uint8_t* low);
@@ -60,6 +63,9 @@ extern const Kernels kScalarKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 extern const Kernels kAvx512VnniKernels;
+#endif
+#ifdef LIC_FAST_TILES
+extern const Kernels kAmxKernels;
 #endif
 
 }  // namespace lic_fast::integer

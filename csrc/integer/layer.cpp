@@ -172,7 +172,7 @@ void Network::run(Input input, const View<const float>& residual, const Output& 
     sizes[i % 2] =
         std::max(sizes[i % 2], next.halves() * Between(next, input.batch, height, width).size());
   }
-  ScratchPool::Scratch scratch(hidden_maps(), sizes[0] + sizes[1]);
+  ScratchPool::Scratch scratch(hidden_maps(), sizes[0] + sizes[1] + kBeyond);
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) {
     const Layer &layer = *layers_[i], &next = *layers_[i + 1];
     const Between between(next, input.batch, layer.out_size(input.height),

@@ -315,7 +315,7 @@ void Program::run(std::size_t batch, std::size_t height, std::size_t width,
                   const std::vector<Place>& inputs, const std::vector<Place>& outputs, cpu::Isa isa,
                   unsigned threads) const {
   const std::size_t pixels = memory_size({batch, height, width});
-  ScratchPool::Scratch scratch(own_maps(), memory_size({pixels, bytes_}));
+  ScratchPool::Scratch scratch(own_maps(), memory_size({pixels, bytes_}) + kBeyond);
   std::vector<Place> places(maps_.size());
   for (std::size_t i = 0; i < inputs_.size(); ++i) places[inputs_[i]] = inputs[i];
   for (std::size_t i = 0; i < outputs_.size(); ++i) places[outputs_[i]] = outputs[i];

@@ -188,9 +188,11 @@ Floats power_of_two(Floats n) {
 }  // namespace
 
 const Kernels kScalarKernels{&Kernel::run,
+                             false,
                              nullptr,
                              {&Winograd<Two>::run, &Winograd<Four>::run},
                              1,
+                             4,
                              &Elements::quantize,
                              &Elements::add_residual,
                              &Elements::gated,

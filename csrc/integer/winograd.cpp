@@ -261,11 +261,12 @@ Choice choose(const Problem& p, cpu::Isa isa, unsigned threads) {
   // Measured: transforming fewer channels costs more than it saves, and so does transforming
   // weights for fewer tiles, or reading those that have been from memory.
   constexpr std::size_t kLeastChannels = 32, kLeastTiles = 12;
-  if (w.kernel != 3 || p.stride != 1 || w.group_in < kLeastChannels ||
+  const Kernels& all = kernels(isa);
+  if (all.winograd[0] == nullptr || w.kernel != 3 || p.stride != 1 || w.group_in < kLeastChannels ||
       Division::tiles_of(p, Form::kTwo) < kLeastTiles) {
     return {Form::kDirect, {}};
   }
-  const bool two = p.halves >= kernels(isa).winograd_halves;
+  const bool two = p.halves >= all.winograd_halves;
   if (Division::tiles_of(p, Form::kFour) >= kLeastTiles) {
     if (p.halves == 1) return {Form::kFour, {}};
     std::vector<std::uint8_t> wide = wide_segments(p, threads);

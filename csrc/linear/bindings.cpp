@@ -129,7 +129,7 @@ void run_gdn(const Weights& weights, const py::array& x, py::array out, bool inv
 void bind(py::module_& module) {
   module.def("has_pairs", &has_pairs, "Whether Linear can have products of pairs here.");
   module.def(
-      "fast_pairs", [] { return cpu::default_isa() == cpu::Isa::kAvx512Vnni && fast_pairs(); },
+      "fast_pairs", [] { return cpu::default_isa() >= cpu::Isa::kAvx512Vnni && fast_pairs(); },
       "Whether it can, and pairs take half the time of as many floats.");
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "Linear", "A linear map with its weights packed; see lic_fast.ops.row_products.")

@@ -23,7 +23,7 @@ Kernel kernel(cpu::Isa isa, Products products) {
   if (products == Products::kWords) {
     return isa == cpu::Isa::kAvx2 ? &avx2_words_kernel : &avx512vnni_words_kernel;
   }
-  if (isa == cpu::Isa::kAvx512 || isa == cpu::Isa::kAvx512Vnni) return &avx512_kernel;
+  if (isa >= cpu::Isa::kAvx512) return &avx512_kernel;
   if (isa == cpu::Isa::kAvx2) return &avx2_kernel;
 #else
   static_cast<void>(isa);
@@ -94,7 +94,7 @@ Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, 
 }
 
 void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
-  if (problem.first.products == Products::kPairs && isa != cpu::Isa::kAvx512Vnni) {
+  if (problem.first.products == Products::kPairs && isa < cpu::Isa::kAvx512Vnni) {
     throw std::invalid_argument("pairs are multiplied beside avx512vnni only");
   }
   if (problem.first.products == Products::kWords && !cpu::multiplies_words(isa)) {

@@ -6,6 +6,7 @@ const Kernels& kernels(cpu::Isa isa) {
   static constexpr Kernels kNone{};
   switch (isa) {
 #ifdef LIC_FAST_X86
+    case cpu::Isa::kAmx:
     case cpu::Isa::kAvx512Vnni:
     case cpu::Isa::kAvx512:
       return kAvx512Kernels;

@@ -27,6 +27,7 @@ constexpr float kLargestWeight = 4095;
 const Kernels& kernels(cpu::Isa isa) {
   switch (isa) {
 #ifdef LIC_FAST_X86
+    case cpu::Isa::kAmx:
     case cpu::Isa::kAvx512Vnni:
     case cpu::Isa::kAvx512:
       return kAvx512Kernels;

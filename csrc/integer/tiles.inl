@@ -1,0 +1,152 @@
+// Some rows of a convolution by tiles of AMX, for the file that includes this as rows.inl asks; it
+// computes what that does. An instruction multiplies 16 pixels, of 64 input channels each, by a
+// block of output channels, without saturation, and adds to sums of 32 bits.
+
+struct Tiles {
+  LIC_FAST_TARGET static void run(const Rows& rows) {
+    const Weights& w = rows.problem.weights;
+    Shape shape;
+    for (std::size_t group = 0; group < w.groups; ++group) {
+      std::size_t block = 0;
+      for (; block + 2 <= w.blocks; block += 2) all<2>(rows, group, block, shape);
+      for (; block < w.blocks; ++block) all<1>(rows, group, block, shape);
+    }
+    _tile_release();
+  }
+
+ private:
+  static constexpr std::size_t kTileBytes = 64;
+
+  /// What the eight tiles are: sums of the first pixels for two blocks, and of the second ones,
+  /// activations of both, and weights of both blocks. The second pixels are others of the row, or
+  /// the low halves of the first ones.
+  class Shape {
+   public:
+    LIC_FAST_TARGET void set(std::size_t first, std::size_t second) {
+      if (first == first_ && second == second_) return;
+      first_ = first;
+      second_ = second;
+      struct alignas(64) {
+        std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+        std::uint16_t bytes[16] = {};
+        std::uint8_t rows[16] = {};
+      } config;
+      static_assert(sizeof(config) == 64, "as the instruction reads it");
+      const std::size_t rows[8] = {first, first, second, second, first, second, 16, 16};
+      for (std::size_t i = 0; i < 8; ++i) {
+        config.bytes[i] = kTileBytes;
+        config.rows[i] = static_cast<std::uint8_t>(rows[i]);
+      }
+      written(&config);
+      _tile_loadconfig(&config);
+    }
+
+   private:
+    std::size_t first_ = 0, second_ = 0;
+  };
+
+  /// Compilers' intrinsics do not all say what memory they read.
+  LIC_FAST_INLINE static void written(const void* memory) {
+    asm volatile("" : : "r"(memory) : "memory");
+  }
+
+  /// Pixels of a row that are in tiles together: the n of theirs that begin at `column`.
+  struct Span {
+    std::size_t column, n;
+  };
+
+  template <std::size_t B>
+  LIC_FAST_TARGET static void all(const Rows& rows, std::size_t group, std::size_t block,
+                                  Shape& shape) {
+    const Problem& p = rows.problem;
+    const std::size_t width = p.out_width(), tiles = (width + kTilePixels - 1) / kTilePixels;
+    const auto span = [&](std::size_t i) {
+      const std::size_t begin = width * i / tiles;
+      return Span{begin, width * (i + 1) / tiles - begin};
+    };
+    for (std::size_t row = 0; row < rows.count; ++row) {
+      if (p.halves == 2) {
+        for (std::size_t i = 0; i < tiles; ++i) halves<B>(rows, group, block, row, span(i), shape);
+        continue;
+      }
+      std::size_t i = 0;
+      for (; i + 2 <= tiles; i += 2) {
+        pixels<B, true>(rows, group, block, row, span(i), span(i + 1), shape);
+      }
+      if (i < tiles) pixels<B, false>(rows, group, block, row, span(i), span(i), shape);
+    }
+  }
+
+  template <std::size_t B>
+  LIC_FAST_TARGET static void halves(const Rows& rows, std::size_t group, std::size_t block,
+                                     std::size_t row, Span span, Shape& shape) {
+    alignas(64) std::int32_t high[kTilePixels * B * kBlock], sums[kTilePixels * B * kBlock];
+    shape.set(span.n, span.n);
+    multiply<B, true>(rows, group, block, place(rows, 0, group, row, span.column),
+                      place(rows, 1, group, row, span.column), high, sums);
+    for (std::size_t i = 0; i < span.n * B * kBlock; i += kLanes) {
+      (shifted(Ints::load(high + i)) + Ints::load(sums + i)).store(sums + i);
+    }
+    Ending::run(rows, {group, block, B, row, span.column, span.n, sums});
+  }
+
+  template <std::size_t B, bool kSecond>
+  LIC_FAST_TARGET static void pixels(const Rows& rows, std::size_t group, std::size_t block,
+                                     std::size_t row, Span first, Span second, Shape& shape) {
+    alignas(64) std::int32_t sums[2][kTilePixels * B * kBlock];
+    shape.set(first.n, second.n);
+    multiply<B, kSecond>(rows, group, block, place(rows, 0, group, row, first.column),
+                         place(rows, 0, group, row, second.column), sums[0], sums[1]);
+    Ending::run(rows, {group, block, B, row, first.column, first.n, sums[0]});
+    if (kSecond) Ending::run(rows, {group, block, B, row, second.column, second.n, sums[1]});
+  }
+
+  /// What an output pixel's first tap reads.
+  static const std::uint8_t* place(const Rows& rows, std::size_t half, std::size_t group,
+                                   std::size_t row, std::size_t column) {
+    const auto stride = static_cast<std::ptrdiff_t>(rows.problem.stride);
+    return rows.x[half] + static_cast<std::ptrdiff_t>(row) * stride * rows.row +
+           static_cast<std::ptrdiff_t>(column) * stride * rows.pixel +
+           static_cast<std::ptrdiff_t>(group * rows.problem.weights.quads * kQuad);
+  }
+
+  /// Sums of the pixels at `x` and, if kSecond, of those at `y`: (pixels, B, kBlock).
+  template <std::size_t B, bool kSecond>
+  LIC_FAST_TARGET static void multiply(const Rows& rows, std::size_t group, std::size_t block,
+                                       const std::uint8_t* x, const std::uint8_t* y,
+                                       std::int32_t* x_sums, std::int32_t* y_sums) {
+    const Weights& w = rows.problem.weights;
+    const Weights::Runs runs = w.runs();
+    const auto step = static_cast<std::ptrdiff_t>(rows.problem.stride) * rows.pixel;
+    const std::int8_t* weights = w.tiles(group, block);
+    const std::size_t next_block = w.tiles_size();
+    _tile_zero(0);
+    if constexpr (B == 2) _tile_zero(1);
+    if constexpr (kSecond) _tile_zero(2);
+    if constexpr (kSecond && B == 2) _tile_zero(3);
+    for (std::size_t run = 0; run < runs.count; ++run) {
+      const std::ptrdiff_t at = runs.whole_rows
+                                    ? static_cast<std::ptrdiff_t>(run) * rows.row
+                                    : static_cast<std::ptrdiff_t>(run / w.kernel) * rows.row +
+                                          static_cast<std::ptrdiff_t>(run % w.kernel) * rows.pixel;
+      for (std::size_t i = 0; i < runs.tiles; ++i, weights += kWeightTile) {
+        const auto channel = at + static_cast<std::ptrdiff_t>(i * kTileBytes);
+        _tile_loadd(6, weights, kTileBytes);
+        if constexpr (B == 2) _tile_loadd(7, weights + next_block, kTileBytes);
+        _tile_loadd(4, x + channel, step);
+        _tile_dpbusd(0, 4, 6);
+        if constexpr (B == 2) _tile_dpbusd(1, 4, 7);
+        if constexpr (kSecond) {
+          _tile_loadd(5, y + channel, step);
+          _tile_dpbusd(2, 5, 6);
+          if constexpr (B == 2) _tile_dpbusd(3, 5, 7);
+        }
+      }
+    }
+    constexpr std::size_t kBytes = B * kBlock * sizeof(std::int32_t);
+    _tile_stored(0, x_sums, kBytes);
+    if constexpr (B == 2) _tile_stored(1, x_sums + kBlock, kBytes);
+    if constexpr (kSecond) _tile_stored(2, y_sums, kBytes);
+    if constexpr (kSecond && B == 2) _tile_stored(3, y_sums + kBlock, kBytes);
+  }
+};
