@@ -87,12 +87,15 @@ def _watched() -> Iterator[_Times]:
         half = "" if second is None else f" to {second._outputs}"
         return f"{sides(x)} to {self._outputs}{half}"
 
+    def packed(self: Any, x: torch.Tensor, *_: Any, **__: Any) -> str:
+        return f"{sides(x)} to {'x'.join(map(str, self._packed.shape))}"
+
     watch(row_products.Linear, "__call__", "linear maps", mapped)
     watch(row_products.Linear, "normalise", "GDN", lambda self, x, *_: sides(x))
     watch(winograd.Convolution, "__call__", "filtered convolutions", mapped)
     for kind in (onednn.Convolution, onednn.TransposedConvolution):
-        watch(kind, "__call__", "oneDNN's convolutions", lambda self, x, *_: sides(x))
-    watch(onednn.Linear, "__call__", "oneDNN's linear maps", lambda self, x, *_: sides(x))
+        watch(kind, "__call__", "oneDNN's convolutions", packed)
+    watch(onednn.Linear, "__call__", "oneDNN's linear maps", packed)
     watch(_C, "window_attention", "window attention", lambda x, *_, **__: sides(x))
     for name in ("layer_norm", "residual_sum", "gate"):
         watch(_C, name, "norms, sums and gates", lambda x, *_, **__: sides(x))

@@ -10,6 +10,7 @@
 #include <limits>
 #include <utility>
 
+#include "cpu/tiles.hpp"
 #include "integer/exact.hpp"
 #include "integer/kernels.hpp"
 

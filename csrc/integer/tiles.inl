@@ -15,8 +15,6 @@ struct Tiles {
   }
 
  private:
-  static constexpr std::size_t kTileBytes = 64;
-
   /// What the eight tiles are: sums of the first pixels for two blocks, and of the second ones,
   /// activations of both, and weights of both blocks. The second pixels are others of the row, or
   /// the low halves of the first ones.
@@ -26,29 +24,15 @@ struct Tiles {
       if (first == first_ && second == second_) return;
       first_ = first;
       second_ = second;
-      struct alignas(64) {
-        std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-        std::uint16_t bytes[16] = {};
-        std::uint8_t rows[16] = {};
-      } config;
-      static_assert(sizeof(config) == 64, "as the instruction reads it");
       const std::size_t rows[8] = {first, first, second, second, first, second, 16, 16};
-      for (std::size_t i = 0; i < 8; ++i) {
-        config.bytes[i] = kTileBytes;
-        config.rows[i] = static_cast<std::uint8_t>(rows[i]);
-      }
-      written(&config);
-      _tile_loadconfig(&config);
+      cpu::TileShapes shapes;
+      for (std::size_t i = 0; i < 8; ++i) shapes.set(i, rows[i], cpu::kTileBytes);
+      shapes.apply();
     }
 
    private:
     std::size_t first_ = 0, second_ = 0;
   };
-
-  /// Compilers' intrinsics do not all say what memory they read.
-  LIC_FAST_INLINE static void written(const void* memory) {
-    asm volatile("" : : "r"(memory) : "memory");
-  }
 
   /// Pixels of a row that are in tiles together: the n of theirs that begin at `column`.
   struct Span {
@@ -130,9 +114,9 @@ struct Tiles {
                                     : static_cast<std::ptrdiff_t>(run / w.kernel) * rows.row +
                                           static_cast<std::ptrdiff_t>(run % w.kernel) * rows.pixel;
       for (std::size_t i = 0; i < runs.tiles; ++i, weights += kWeightTile) {
-        const auto channel = at + static_cast<std::ptrdiff_t>(i * kTileBytes);
-        _tile_loadd(6, weights, kTileBytes);
-        if constexpr (B == 2) _tile_loadd(7, weights + next_block, kTileBytes);
+        const auto channel = at + static_cast<std::ptrdiff_t>(i * cpu::kTileBytes);
+        _tile_loadd(6, weights, cpu::kTileBytes);
+        if constexpr (B == 2) _tile_loadd(7, weights + next_block, cpu::kTileBytes);
         _tile_loadd(4, x + channel, step);
         _tile_dpbusd(0, 4, 6);
         if constexpr (B == 2) _tile_dpbusd(1, 4, 7);
