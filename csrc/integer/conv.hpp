@@ -5,6 +5,8 @@
 // sums are int32, which the caller guarantees to suffice, and integers sum to the same in every
 // order.
 //
+// Tiles of AMX sum in 32 bits; they compute the same, see tiles.inl.
+//
 // Activations of 14 bits are two maps of 7, the high halves and the low ones: the sums of the high
 // ones are shifted by 7 bits before those of the low ones are added. That is the definition; most
 // sums of 3 x 3 taps on them come from fewer products of both halves at once, see winograd.hpp.

@@ -31,7 +31,7 @@ struct Quantization {
 
 struct Kernels {
   void (*rows)(const Rows& rows);
-  bool of_tiles;  // whether that reads Weights::tiles
+  bool of_tiles;  // whether that multiplies tiles of AMX, and reads Weights::tiles
   /// The same of 1 x 1 taps and two halves, or null where that is not faster.
   void (*pointwise)(const Rows& rows);
   /// False if an activation is beyond 7 bits. Null where the definition is faster.

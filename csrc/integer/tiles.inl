@@ -5,11 +5,15 @@
 struct Tiles {
   LIC_FAST_TARGET static void run(const Rows& rows) {
     const Weights& w = rows.problem.weights;
+    // Weights of some blocks stay in the second cache for all pixels, and what pixels of a tile
+    // read stays in the first one for all of these blocks.
+    constexpr std::size_t kBytes = std::size_t{1} << 20;
+    const std::size_t some = std::max<std::size_t>(kBytes / w.tiles_size() / 2 * 2, 2);
     Shape shape;
     for (std::size_t group = 0; group < w.groups; ++group) {
-      std::size_t block = 0;
-      for (; block + 2 <= w.blocks; block += 2) all<2>(rows, group, block, shape);
-      for (; block < w.blocks; ++block) all<1>(rows, group, block, shape);
+      for (std::size_t first = 0; first < w.blocks; first += some) {
+        all(rows, {group, first, std::min(w.blocks, first + some)}, shape);
+      }
     }
     _tile_release();
   }
@@ -39,25 +43,40 @@ struct Tiles {
     std::size_t column, n;
   };
 
-  template <std::size_t B>
-  LIC_FAST_TARGET static void all(const Rows& rows, std::size_t group, std::size_t block,
-                                  Shape& shape) {
+  /// Of a group the blocks first to last - 1.
+  struct Blocks {
+    std::size_t group, first, last;
+  };
+
+  LIC_FAST_TARGET static void all(const Rows& rows, const Blocks& blocks, Shape& shape) {
     const Problem& p = rows.problem;
     const std::size_t width = p.out_width(), tiles = (width + kTilePixels - 1) / kTilePixels;
+    const std::size_t together = p.halves == 2 ? 1 : 2;
     const auto span = [&](std::size_t i) {
       const std::size_t begin = width * i / tiles;
       return Span{begin, width * (i + 1) / tiles - begin};
     };
     for (std::size_t row = 0; row < rows.count; ++row) {
-      if (p.halves == 2) {
-        for (std::size_t i = 0; i < tiles; ++i) halves<B>(rows, group, block, row, span(i), shape);
-        continue;
+      for (std::size_t i = 0; i < tiles; i += together) {
+        const Span first = span(i), second = i + 1 < tiles ? span(i + 1) : Span{first.column, 0};
+        std::size_t block = blocks.first;
+        for (; block + 2 <= blocks.last; block += 2) {
+          some<2>(rows, blocks.group, block, row, first, second, shape);
+        }
+        if (block < blocks.last) some<1>(rows, blocks.group, block, row, first, second, shape);
       }
-      std::size_t i = 0;
-      for (; i + 2 <= tiles; i += 2) {
-        pixels<B, true>(rows, group, block, row, span(i), span(i + 1), shape);
-      }
-      if (i < tiles) pixels<B, false>(rows, group, block, row, span(i), span(i), shape);
+    }
+  }
+
+  template <std::size_t B>
+  LIC_FAST_TARGET static void some(const Rows& rows, std::size_t group, std::size_t block,
+                                   std::size_t row, Span first, Span second, Shape& shape) {
+    if (rows.problem.halves == 2) {
+      halves<B>(rows, group, block, row, first, shape);
+    } else if (second.n > 0) {
+      pixels<B, true>(rows, group, block, row, first, second, shape);
+    } else {
+      pixels<B, false>(rows, group, block, row, first, first, shape);
     }
   }
 

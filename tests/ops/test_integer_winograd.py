@@ -24,6 +24,7 @@ from tests.ops.integer_operands import (
     poisoned,
 )
 
+# Tiles of AMX multiply so fast that fewer products are no gain.
 ISAS = [isa for isa in rans.instruction_sets() if isa != "amx"]
 LEAST_HALVES = {isa: 2 if isa == "avx512vnni" else 1 for isa in ISAS}
 """Elsewhere the algorithm gains for activations of 7 bits too."""
