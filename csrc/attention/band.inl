@@ -10,26 +10,31 @@
 struct Band {
   static constexpr std::size_t kEight = 8;
 
+  /// Where a window's tokens lie, and which of them are neighbours.
+  struct Places {
+    explicit Places(const Shared& shared)
+        : rows(shared.tokens),
+          outs(shared.tokens),
+          regions(shared.tokens),
+          masks(4 * shared.padded_tokens) {}
+    std::vector<const void*> rows;     // of each token: query, key and value; null in the padding
+    std::vector<void*> outs;           // of each token: its result; null in the padding
+    std::vector<std::size_t> regions;  // tokens of unequal regions met only through the shift
+    cpu::Lines<float> masks;           // (region, padded_tokens): what keys of it add to queries
+  };
+
   /// Memory of one thread, sized for a window.
-  struct Scratch {
-    explicit Scratch(const Shared& shared) {
+  struct Scratch : Places {
+    explicit Scratch(const Shared& shared) : Places(shared) {
       const std::size_t size = shared.problem.head_size;
       queries.assign(size * shared.padded_tokens, 0.0f);
       keys.resize(shared.tokens * size);
       values.resize(shared.tokens * size);
       weights.resize(shared.tokens * Vector::kWidth);
-      rows.resize(shared.tokens);
-      outs.resize(shared.tokens);
-      regions.resize(shared.tokens);
-      masks.resize(4 * shared.padded_tokens);
     }
-    cpu::Lines<float> queries;         // (head_size, padded_tokens): transposed, zero behind
-    cpu::Lines<float> keys, values;    // (tokens, head_size)
-    cpu::Lines<float> weights;         // (tokens, kWidth): of keys, for a vector of queries
-    std::vector<const void*> rows;     // of each token: query, key and value; null in the padding
-    std::vector<void*> outs;           // of each token: its result; null in the padding
-    std::vector<std::size_t> regions;  // tokens of unequal regions met only through the shift
-    cpu::Lines<float> masks;           // (region, padded_tokens): what keys of it add to queries
+    cpu::Lines<float> queries;       // (head_size, padded_tokens): transposed, zero behind
+    cpu::Lines<float> keys, values;  // (tokens, head_size)
+    cpu::Lines<float> weights;       // (tokens, kWidth): of keys, for a vector of queries
   };
 
   LIC_FAST_TARGET static void run(const Shared& shared, std::size_t image, std::size_t band) {
@@ -59,7 +64,7 @@ struct Band {
 
   /// Finds a window's tokens; whether the shift brought strangers together in it.
   template <class T>
-  LIC_FAST_TARGET static bool locate(const Shared& shared, Scratch& scratch, std::size_t image,
+  LIC_FAST_TARGET static bool locate(const Shared& shared, Places& places, std::size_t image,
                                      std::size_t band, std::size_t column) {
     const Problem& p = shared.problem;
     const std::size_t w = p.window, channels = p.heads * p.head_size;
@@ -77,17 +82,17 @@ struct Band {
         if (x >= columns * w) x -= columns * w;
         const std::size_t token = (image * p.height + y) * p.width + x;
         const bool inside = y < p.height && x < p.width;
-        scratch.rows[i] = inside ? qkv + token * 3 * channels : nullptr;
-        scratch.outs[i] = inside ? out + token * channels : nullptr;
-        scratch.regions[i] = 2u * (last_row && inner_row >= w - p.shift) +
-                             1u * (last_column && inner_column >= w - p.shift);
+        places.rows[i] = inside ? qkv + token * 3 * channels : nullptr;
+        places.outs[i] = inside ? out + token * channels : nullptr;
+        places.regions[i] = 2u * (last_row && inner_row >= w - p.shift) +
+                            1u * (last_column && inner_column >= w - p.shift);
       }
     }
     if (!last_row && !last_column) return false;
     for (std::size_t region = 0; region < 4; ++region) {
       for (i = 0; i < shared.tokens; ++i) {
-        scratch.masks[region * shared.padded_tokens + i] =
-            scratch.regions[i] == region ? 0.0f : shared.mask;
+        places.masks[region * shared.padded_tokens + i] =
+            places.regions[i] == region ? 0.0f : shared.mask;
       }
     }
     return true;

@@ -7,7 +7,7 @@
 namespace lic_fast::attention {
 namespace {
 
-Shared share(const Problem& problem) {
+Shared share(const Problem& problem, bool queries_first) {
   constexpr float kPerLn2 = 1.44269504f;
   const std::size_t w = problem.window, tokens = w * w;
   const std::size_t padded = (tokens + Shared::kPad - 1) / Shared::kPad * Shared::kPad;
@@ -19,7 +19,8 @@ Shared share(const Problem& problem) {
     for (std::size_t j = 0; j < tokens; ++j) {
       for (std::size_t i = 0; i < tokens; ++i) {
         const std::size_t row = i / w + w - 1 - j / w, column = i % w + w - 1 - j % w;
-        shared.bias[(head * tokens + j) * padded + i] =
+        const std::size_t place = queries_first ? i * padded + j : j * padded + i;
+        shared.bias[head * tokens * padded + place] =
             problem.bias_table[(row * (2 * w - 1) + column) * problem.heads + head] * kPerLn2;
       }
     }
@@ -49,8 +50,12 @@ BandKernel kernel(cpu::Isa isa) {
 }  // namespace
 
 void window_attention(const Problem& problem, cpu::Isa isa, unsigned threads) {
-  const Shared shared = share(problem);
-  const BandKernel compute = kernel(isa);
+  BandKernel compute = nullptr;
+#ifdef LIC_FAST_TILES
+  if (isa == cpu::Isa::kAmx) compute = amx_band(problem);
+#endif
+  const Shared shared = share(problem, compute != nullptr);
+  if (compute == nullptr) compute = kernel(isa);
   const std::size_t bands = (problem.height + problem.window - 1) / problem.window;
   cpu::ThreadPool::instance().run(problem.batch * bands, threads, [&](std::size_t task) {
     compute(shared, task / bands, task % bands);

@@ -1,5 +1,6 @@
 // Shifted-window multi-head self-attention of float32 or bfloat16 feature maps, without any window
-// tensor. Arithmetic is float32 for both.
+// tensor. Arithmetic is float32 for both; with tiles of AMX the products of bfloat16 are exact,
+// their sums float32, and the exponentials bfloat16, see amx.cpp.
 //
 // lic_fast/ops/window_attention.py has the definition. Here shift, partition, padding and their
 // inverses are addresses: a window's tokens are read where they lie in (B, H, W, 3C), and its
@@ -42,7 +43,7 @@ struct Shared {
   std::size_t tokens;         // of a window
   std::size_t padded_tokens;  // to a multiple of kPad
   float scale, mask;          // the problem's, in units of ln 2
-  cpu::Lines<float> bias;     // (heads, keys, padded queries), zero in the padding
+  cpu::Lines<float> bias;     // (heads, keys, padded queries), zero in the padding; see amx_band
   std::vector<float> no_pad;  // zeros, where there is no pad_value
   const float* padding;       // pad_value, or no_pad
 
@@ -56,6 +57,10 @@ BandKernel scalar_band();
 #ifdef LIC_FAST_X86
 BandKernel avx2_band();
 BandKernel avx512_band();
+#endif
+#ifdef LIC_FAST_TILES
+/// Null where it is not for such a problem. It takes the bias as (heads, queries, padded keys).
+BandKernel amx_band(const Problem& problem);
 #endif
 
 }  // namespace lic_fast::attention

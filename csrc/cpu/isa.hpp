@@ -20,7 +20,7 @@
 #define LIC_FAST_AMX                                                             \
   __attribute__((                                                                \
       target("avx2,fma,bmi2,popcnt,avx512f,avx512bw,avx512cd,avx512dq,avx512vl," \
-             "avx512vnni,amx-tile,amx-int8,amx-bf16")))
+             "avx512vnni,avx512bf16,amx-tile,amx-int8,amx-bf16")))
 #endif
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -101,7 +101,7 @@ inline bool supported(Isa isa) {
 #ifdef LIC_FAST_TILES
     return supported(Isa::kAvx512Vnni) && __builtin_cpu_supports("amx-tile") &&
            __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-bf16") &&
-           tiles_permitted();
+           __builtin_cpu_supports("avx512bf16") && tiles_permitted();
 #else
     return false;
 #endif

@@ -38,7 +38,7 @@ rm -rf "$build/memory" "$build/threads"
 
 # Those that take longest first.
 maps=(csrc/winograd/{avx512,scalar,avx2,winograd,avx512vnni}.cpp
-  csrc/attention/{window_attention,scalar,avx2,avx512}.cpp
+  csrc/attention/{window_attention,scalar,avx2,avx512,amx}.cpp
   csrc/channels/{channels,scalar,avx2,avx512}.cpp
   csrc/linear/{linear,scalar,avx2,avx512,avx512_pairs,avx512vnni_words}.cpp csrc/cpu/copy.cpp)
 integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
