@@ -15,7 +15,7 @@ from benchmarks.models.nets import Input, build
 from benchmarks.models.parts import works
 from lic_fast import _C
 from lic_fast.entropy import slices
-from lic_fast.ops import onednn, row_products, winograd
+from lic_fast.ops import onednn, row_products, tile_convolution, winograd
 
 __all__ = ["profile_transform"]
 
@@ -93,6 +93,7 @@ def _watched() -> Iterator[_Times]:
     watch(row_products.Linear, "__call__", "linear maps", mapped)
     watch(row_products.Linear, "normalise", "GDN", lambda self, x, *_: sides(x))
     watch(winograd.Convolution, "__call__", "filtered convolutions", mapped)
+    watch(tile_convolution.Convolution, "__call__", "convolutions by tiles", mapped)
     for kind in (onednn.Convolution, onednn.TransposedConvolution):
         watch(kind, "__call__", "oneDNN's convolutions", packed)
     watch(onednn.Linear, "__call__", "oneDNN's linear maps", packed)

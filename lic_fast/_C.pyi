@@ -221,6 +221,21 @@ def window_attention(
     isa: str | None = None,
 ) -> None: ...
 def multiplies_words() -> bool: ...
+def convolves_by_tiles() -> bool: ...
+
+class TileConvolution:
+    def __init__(self, weights: _Float32, bias: _Float32) -> None: ...
+    def run(
+        self,
+        x: npt.NDArray[Any],
+        out: npt.NDArray[Any],
+        *,
+        residual: npt.NDArray[Any] | None = None,
+        activation: str = "none",
+        stride: int = 1,
+        shuffle: int = 1,
+        threads: int = 1,
+    ) -> None: ...
 
 class Winograd:
     def __init__(

@@ -10,40 +10,20 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 
 #include "cpu/isa.hpp"
+#include "python/maps.hpp"
 #include "winograd/winograd.hpp"
 
 namespace lic_fast::winograd {
 namespace {
 
 namespace py = pybind11;
+using python::check;
+using python::map_of;
+using python::size;
 using Floats = py::array_t<float, py::array::c_style>;
-
-void check(bool condition, const char* message) {
-  if (!condition) throw std::invalid_argument(message);
-}
-
-std::size_t size(const py::array& x, int dimension) {
-  return static_cast<std::size_t>(x.shape(dimension));
-}
-
-template <class Data>
-Map<Data> map_of(Data* data, const py::array& x, const py::array& like) {
-  check(x.ndim() == 4 && x.dtype().is(like.dtype()),
-        "maps must be (batch, rows, columns, channels), all of one type");
-  const py::ssize_t item = x.itemsize();
-  Map<Data> map{data, 0, 0, 0};
-  std::size_t* const distances[] = {&map.image, &map.row, &map.pixel};
-  for (int i = 0; i < 3; ++i) {
-    check(x.strides(i) >= 0 && x.strides(i) % item == 0, "a map's strides must be whole numbers");
-    *distances[i] = static_cast<std::size_t>(x.strides(i) / item);
-  }
-  check(x.shape(3) < 2 || x.strides(3) == item, "the channels of a pixel must lie side by side");
-  return map;
-}
 
 std::shared_ptr<Weights> make(const Floats& weights, bool transformed, unsigned threads,
                               bool words) {

@@ -18,6 +18,7 @@
 #include "cpu/activation.hpp"
 #include "cpu/isa.hpp"
 #include "cpu/lines.hpp"
+#include "cpu/map.hpp"
 #include "cpu/panels.hpp"
 #include "cpu/words.hpp"
 
@@ -31,6 +32,7 @@ inline constexpr std::size_t kSide = 6, kPlaces = kSide * kSide;
 inline constexpr float kA = 5.0f / 8, kB = 3.0f / 2;
 using cpu::Activation;
 using cpu::kPanel;
+using cpu::Map;
 
 /// How a place's products are computed.
 enum class Products {
@@ -85,13 +87,6 @@ class Weights {
 
 /// The row of G, the transform of weights, that belongs to a place.
 double filter(std::size_t place, std::size_t tap, std::size_t kernel);
-
-/// A map with channels last; distances are in numbers.
-template <class Data>
-struct Map {
-  Data* data;
-  std::size_t image, row, pixel;
-};
 
 /// The arrays are the caller's.
 struct Problem {

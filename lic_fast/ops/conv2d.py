@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lic_fast.ops import onednn, row_products, winograd
+from lic_fast.ops import onednn, row_products, tile_convolution, winograd
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.linear import activated
 from lic_fast.ops.onednn import Activation, Pair
@@ -53,6 +53,8 @@ def conv2d(
             return winograd.convolve(x, weight, bias, stride, groups, activation, residual)
         if _is_linear(weight, stride, padding, groups) and row_products.usable(x):
             return _of_pixels(x, weight, bias, activation, residual)
+        if tile_convolution.fits(x, weight, stride, padding, groups):
+            return tile_convolution.convolve(x, weight, bias, stride, groups, activation, residual)
         convolve = prepared(
             ("conv2d", x.dtype, stride, padding, groups),
             present(weight, bias),
@@ -148,6 +150,8 @@ def _shuffled_conv2d(
     """The convolution to pixels first, and its pixels where they belong."""
     if winograd.fits(x, weight, (1, 1), padding) and winograd.shuffles(weight, r):
         return winograd.convolve(x, weight, bias, activation=activation, shuffle=r)
+    if tile_convolution.fits(x, weight, (1, 1), padding):
+        return tile_convolution.convolve(x, weight, bias, activation=activation, shuffle=r)
     out = conv2d(x, weight, bias, padding=padding, activation=activation)
     return shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
 
@@ -177,7 +181,8 @@ def conv_transpose2d(
     if fast_on_cpu(x, weight, bias):
         if _subpixel(weight, stride, padding, output_padding):
             form, halo = _subpixel_form(weight.shape, stride[0], padding[0])
-            if weight.shape[1] <= _FEW or winograd.fits(x, form, (1, 1), (halo, halo)):
+            fits = (winograd.fits, tile_convolution.fits)
+            if weight.shape[1] <= _FEW or any(f(x, form, (1, 1), (halo, halo)) for f in fits):
                 wide, repeated = _as_subpixel(weight, bias, stride[0], padding[0])
                 return _shuffled_conv2d(x, wide, repeated, stride[0], (halo, halo), "none")
         convolve = prepared(

@@ -18,7 +18,7 @@ from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.rows import array
 from lic_fast.ops.threads import threads
 
-__all__ = ["channels_last", "dense", "stacked"]
+__all__ = ["as_pixels", "channels_last", "dense", "stacked"]
 
 
 def dense(x: Tensor) -> Tensor:
@@ -34,6 +34,13 @@ def channels_last(x: Tensor) -> Tensor:
     if x.is_contiguous(memory_format=last) or not fast_on_cpu(x):
         return x.contiguous(memory_format=last)
     return _copied(x, torch.empty(x.shape, dtype=x.dtype, memory_format=last))
+
+
+def as_pixels(x: Tensor) -> Tensor:
+    """(B, C, H, W) as (B, H, W, C) with channels side by side: x's own memory if they are."""
+    if x.shape[1] > 1 and x.stride(1) != 1:
+        x = channels_last(x)
+    return x.permute(0, 2, 3, 1)
 
 
 def stacked(maps: Sequence[Tensor]) -> Tensor:

@@ -12,7 +12,7 @@ between, are multiplied as float32, or as words of 16 bits where the processor m
 pairs of them faster (AVX2, AVX512-VNNI; AVX-512 without VNNI does not): each place of a tile and
 each output of the weights has a scale of its own, so that a word has 12 bits and more, and its
 rounding disappears in that of the result. Only where AMX multiplies bfloat16 in tiles is it left to
-them.
+them (:mod:`lic_fast.ops.tile_convolution`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from lic_fast import _C
-from lic_fast.ops.copies import channels_last
+from lic_fast.ops.copies import as_pixels
 from lic_fast.ops.onednn import Activation, Pair, has_tiles
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array
@@ -38,6 +38,7 @@ __all__ = [
     "convolve",
     "direct_convolutions",
     "fits",
+    "may_compute",
     "shuffles",
     "wide_vectors",
 ]
@@ -59,9 +60,14 @@ _LEAST_PIXELS = 256
 
 @contextmanager
 def direct_convolutions() -> Iterator[None]:
-    """Within the block :func:`fits` holds for nothing."""
+    """Within the block convolutions are oneDNN's: :func:`fits` holds for nothing."""
     with _set(_direct):
         yield
+
+
+def may_compute() -> bool:
+    """Whether convolutions may be those of csrc here: not in :func:`direct_convolutions`."""
+    return not _direct.get()
 
 
 @contextmanager
@@ -114,7 +120,7 @@ def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1
         phased
         and x.dtype in (torch.float32, torch.bfloat16)
         and not (x.dtype == torch.bfloat16 and has_tiles())
-        and not _direct.get()
+        and may_compute()
         and inputs % _PANEL == 0
         and (inputs * (outputs // groups) >= _LEAST or (kernel == 3 and inputs >= _WIDE))
         and height * width >= _LEAST_PIXELS * step[0] * step[1]
@@ -177,9 +183,9 @@ class Convolution:
         groups = len(self._groups)
         parts = zip(
             self._groups,
-            _map(x).chunk(groups, 3),
-            _map(out).chunk(groups, 3),
-            [None] * groups if residual is None else _map(residual).chunk(groups, 3),
+            as_pixels(x).chunk(groups, 3),
+            as_pixels(out).chunk(groups, 3),
+            [None] * groups if residual is None else as_pixels(residual).chunk(groups, 3),
             strict=True,
         )
         for (weights, bias), source, into, skip in parts:
@@ -254,10 +260,3 @@ def phased(weight: Tensor) -> Tensor:
             place = (row - 2 - p) // 2 + 1, (column - 2 - q) // 2 + 1
             wide[:, p, q, :, place[0], place[1]] = weight[:, :, row, column]
     return wide.flatten(1, 3)
-
-
-def _map(x: Tensor) -> Tensor:
-    """(B, C, H, W) as (B, H, W, C) with channels side by side."""
-    if x.shape[1] > 1 and x.stride(1) != 1:
-        x = channels_last(x)
-    return x.permute(0, 2, 3, 1)

@@ -17,6 +17,7 @@
 #include "cpu/copy.hpp"
 #include "cpu/isa.hpp"
 #include "linear/linear.hpp"
+#include "tiles/convolution.hpp"
 #include "winograd/winograd.hpp"
 
 namespace {
@@ -25,6 +26,7 @@ namespace attention = lic_fast::attention;
 namespace channels = lic_fast::channels;
 namespace cpu = lic_fast::cpu;
 namespace linear = lic_fast::linear;
+namespace tiles = lic_fast::tiles;
 namespace winograd = lic_fast::winograd;
 
 std::size_t below(std::mt19937& random, std::size_t limit) { return random() % limit; }
@@ -155,6 +157,58 @@ void check_winograd(std::mt19937& random) {
   });
 }
 
+/// Convolutions by tiles, which have no scalar build, beside sums in double.
+void check_tiles(std::mt19937& random) {
+  const std::size_t kernel = 1 + 2 * below(random, 3), stride = 1 + below(random, 2);
+  const std::size_t batch = 1 + below(random, 2), shuffle = 1 + below(random, 2);
+  const std::size_t height = 1 + below(random, 9), width = 1 + below(random, 40);
+  const std::size_t inputs = 1 + below(random, 50), of_pixel = 1 + below(random, 20);
+  const std::size_t outputs = of_pixel * shuffle * shuffle;
+  const auto x = numbers<std::uint16_t>(random, batch * height * width * inputs);
+  auto weights = numbers<float>(random, outputs * inputs * kernel * kernel);
+  const float share = 1 / std::sqrt(static_cast<float>(inputs * kernel * kernel));
+  for (float& weight : weights) weight = cpu::wide(cpu::narrow<std::uint16_t>(weight * share));
+  const auto bias = numbers<float>(random, outputs);
+  const tiles::Weights packed(weights.data(), bias.data(), outputs, inputs, kernel);
+  tiles::Problem problem{packed,
+                         batch,
+                         height,
+                         width,
+                         stride,
+                         shuffle,
+                         {x.data(), height * width * inputs, width * inputs, inputs},
+                         {},
+                         {},
+                         tiles::Activation::kRelu};
+  const std::size_t rows = problem.rows(), columns = problem.columns();
+  const std::size_t across = columns * shuffle * of_pixel, area = rows * shuffle * across;
+  const auto skip = numbers<std::uint16_t>(random, batch * area);
+  std::vector<std::uint16_t> out(batch * area, cpu::narrow<std::uint16_t>(NAN));
+  problem.out = {out.data(), area, across, of_pixel};
+  const bool skips = below(random, 2) == 1;
+  if (skips) problem.residual = {skip.data(), area, across, of_pixel};
+  tiles::compute(problem, 2);
+  for (std::size_t i = 0; i < batch * rows * columns * outputs; ++i) {
+    const std::size_t o = i % outputs, column = i / outputs % columns;
+    const std::size_t row = i / outputs / columns % rows, image = i / outputs / columns / rows;
+    const std::size_t phase = o / of_pixel;
+    const std::size_t at = image * area + (row * shuffle + phase / shuffle) * across +
+                           (column * shuffle + phase % shuffle) * of_pixel + o % of_pixel;
+    double sum = bias[o] + (skips ? cpu::wide(skip[at]) : 0);
+    for (std::size_t tap = 0; tap < kernel * kernel; ++tap) {
+      // Beyond the edges of what is unsigned, too.
+      const std::size_t y = row * stride + tap / kernel - kernel / 2;
+      const std::size_t z = column * stride + tap % kernel - kernel / 2;
+      if (y >= height || z >= width) continue;
+      for (std::size_t c = 0; c < inputs; ++c) {
+        sum += double{cpu::wide(x[((image * height + y) * width + z) * inputs + c])} *
+               weights[(o * inputs + c) * kernel * kernel + tap];
+      }
+    }
+    CHECK(std::fabs(cpu::wide(out[at]) - std::max(sum, 0.0)) <= 0.005 * (1 + std::fabs(sum)));
+  }
+}
+
 template <class T>
 void check_linear(std::mt19937& random) {
   const std::size_t rows = 1 + below(random, 120), inputs = 1 + below(random, 70);
@@ -246,6 +300,7 @@ int main() {
     check_linear<std::uint16_t>(random);
     check_winograd<float>(random);
     check_winograd<std::uint16_t>(random);
+    if (cpu::supported(cpu::Isa::kAmx)) check_tiles(random);
   }
   return 0;
 }
