@@ -94,7 +94,6 @@ const std::uint16_t* unfold(const Part& part, const Padded& padded, std::size_t 
   return data;
 }
 
-#ifdef LIC_FAST_TILES
 void compute_task(Part part) {
   const Problem& p = part.problem;
   const Weights& w = p.weights;
@@ -121,9 +120,12 @@ void compute_task(Part part) {
   }
   compute_part(part);
 }
-#endif
 
 }  // namespace
+
+#ifndef LIC_FAST_TILES
+void compute_part(const Part&) {}  // which compute() never asks for
+#endif
 
 Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, std::size_t inputs_,
                  std::size_t kernel_)
@@ -166,7 +168,6 @@ void compute(const Problem& problem, unsigned threads) {
   if (!cpu::supported(cpu::Isa::kAmx)) {
     throw std::invalid_argument("this CPU has no tiles of bfloat16, or they are not permitted");
   }
-#ifdef LIC_FAST_TILES
   const std::size_t tiles = problem.tiles(), rows = problem.rows();
   if (problem.batch * rows * tiles == 0) return;
   const std::size_t across = (tiles + kAcross - 1) / kAcross;
@@ -185,9 +186,6 @@ void compute(const Problem& problem, unsigned threads) {
     compute_task({problem, task / across / down, row, rows * (band + 1) / down - row, tile,
                   tiles * (column + 1) / across - tile, nullptr, 0, 0, 0});
   });
-#else
-  static_cast<void>(threads);
-#endif
 }
 
 }  // namespace lic_fast::tiles

@@ -124,8 +124,6 @@ bool usable();
 /// Computes `out`. Throws std::invalid_argument where the CPU has no tiles.
 void compute(const Problem& problem, unsigned threads);
 
-#ifdef LIC_FAST_TILES
 void compute_part(const Part& part);
-#endif
 
 }  // namespace lic_fast::tiles

@@ -3,8 +3,9 @@
 ``csrc/tiles`` multiplies maps of bfloat16 as they are and adds their products in float32, like
 oneDNN, whose tiles are as fast where there are many channels. For the channels by the dozen of the
 transforms it saves what oneDNN does beside its products: bias, residual and activation follow in
-the nearest cache, the pixels of a sub-pixel convolution go where they belong, and a transposed
-convolution is such a one (:mod:`lic_fast.ops.subpixel`).
+the nearest cache, while other tiles are multiplied, and the pixels of a sub-pixel convolution go
+where they belong. A transposed convolution is such a one (:mod:`lic_fast.ops.subpixel`), of which
+the taps that are zero cost nothing.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from lic_fast.ops.winograd import may_compute
 
 __all__ = ["Convolution", "convolve", "fits"]
 
-# Numbers of a row of taps below which the taps of each pixel have to be put side by side first.
-_LEAST = 32
+# Channels of a group, each of which is a call, below which most of a tile would be empty.
+_LEAST = 16
 
 
 def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1) -> bool:
@@ -44,7 +45,7 @@ def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1
         and kernel % 2 == 1
         and tuple(padding) == (kernel // 2, kernel // 2)
         and tuple(stride) in ((1, 1), (2, 2))
-        and kernel * inputs >= _LEAST
+        and (groups == 1 or inputs >= _LEAST)
         and may_compute()
         and _C.convolves_by_tiles()
     )

@@ -1,7 +1,7 @@
 // What the transforms consist of, maps of rows, window attention, convolutions by minimal filtering
-// and what stands between them: on every instruction set the scalar build's results, which
-// tests/ops holds to the definitions, but for rounding, for windows, heads and channels that are no
-// whole vectors. Every array is of just its size. Run under AddressSanitizer and
+// and by tiles and what stands between them: on every instruction set the scalar build's results,
+// which tests/ops holds to the definitions, but for rounding, for windows, heads and channels that
+// are no whole vectors. Every array is of just its size. Run under AddressSanitizer and
 // UndefinedBehaviorSanitizer.
 
 #include <algorithm>

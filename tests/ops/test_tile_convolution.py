@@ -149,6 +149,7 @@ def maps(*shape):
         (3, 2, 2, 64, 96, (15, 33)),
         (5, 2, 1, 48, 64, (34, 38)),
         (1, 2, 1, 64, 40, (9, 70)),
+        (5, 2, 1, 3, 24, (21, 70)),
     ],
 )
 @torch.no_grad()
@@ -179,7 +180,7 @@ def test_others_are_not():
     assert not fits(x, weight, (1, 2), (1, 1))
     assert not fits(x, weight[..., :1], (1, 1), (1, 1))
     assert not fits(x[:0], weight, (1, 1), (1, 1))
-    assert not fits(x[:, :8], weight[:, :8], (1, 1), (1, 1))
+    assert not fits(x, weight[:, :8], (1, 1), (1, 1), 4)
 
 
 @by_default
