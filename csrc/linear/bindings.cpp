@@ -49,8 +49,9 @@ Rows<Data> rows_of(Data* data, const py::array& x, std::size_t rows, std::size_t
 Products products_of_name(const std::string& name) {
   if (name == "floats") return Products::kFloats;
   if (name == "pairs") return Products::kPairs;
-  check(name == "words", "products must be floats, pairs or words");
-  return Products::kWords;
+  if (name == "words") return Products::kWords;
+  check(name == "tiles", "products must be floats, pairs, words or tiles");
+  return Products::kTiles;
 }
 
 std::shared_ptr<Weights> make(const Floats& weights, const Floats& bias,
@@ -76,7 +77,7 @@ Problem problem_of(const Weights& first, const Weights* second, const py::array&
           "the second map must take what the first one gives, with products of the same kind");
   }
   check(bfloat16 || first.products == Products::kFloats,
-        "pairs and words are for rows of bfloat16");
+        "pairs, words and tiles are for rows of bfloat16");
   const std::size_t rows = size(x, 0);
   const std::size_t outputs = second != nullptr ? second->outputs : first.outputs;
   Problem p{first, second, bfloat16, rows, {}, {}, {}, {}, {}, {}, {}, {}, 0};
@@ -131,6 +132,9 @@ void bind(py::module_& module) {
   module.def(
       "fast_pairs", [] { return cpu::default_isa() >= cpu::Isa::kAvx512Vnni && fast_pairs(); },
       "Whether it can, and pairs take half the time of as many floats.");
+  module.def(
+      "multiplies_tiles", [] { return cpu::default_isa() == cpu::Isa::kAmx; },
+      "Whether Linear multiplies bfloat16 by tiles of AMX here.");
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "Linear", "A linear map with its weights packed; see lic_fast.ops.row_products.")
       .def(py::init(&make), py::arg("weights"), py::arg("bias"), py::arg("products") = "floats")

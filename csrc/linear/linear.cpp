@@ -12,10 +12,15 @@ namespace {
 
 // Multiplications of a task: less is done before another thread has woken.
 constexpr std::size_t kTask = std::size_t{1} << 20;
+// Of a task of tiles.
+constexpr std::size_t kTilesTask = std::size_t{1} << 23;
 // The largest word of a weight: 11 bits, more than those of a bfloat16, leave some 13 to inputs.
 constexpr float kLargestWeight = 2047;
 
 Kernel kernel(cpu::Isa isa, Products products) {
+#ifdef LIC_FAST_TILES
+  if (products == Products::kTiles) return &amx_tiles_kernel;
+#endif
 #ifdef LIC_FAST_PAIRS
   if (products == Products::kPairs) return &avx512_pairs_kernel;
 #endif
@@ -56,6 +61,9 @@ Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, 
   if (products == Products::kPairs && !has_pairs()) {
     throw std::invalid_argument("this CPU has no products of pairs of bfloat16");
   }
+  if (products == Products::kTiles && !cpu::supported(cpu::Isa::kAmx)) {
+    throw std::invalid_argument("this CPU has no tiles of bfloat16");
+  }
   bias_.assign(panels() * kPanel, 0.0f);
   std::copy_n(bias, outputs, bias_.begin());
   // Where the weight of an output for an input lies.
@@ -76,7 +84,8 @@ Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, 
     limit_ = cpu::input_limit(most);
     return;
   }
-  if (products == Products::kPairs) {
+  const bool pairs = products != Products::kFloats;
+  if (pairs) {
     pairs_.assign(size, 0);
   } else {
     floats_.assign(size, 0.0f);
@@ -84,7 +93,7 @@ Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, 
   for (std::size_t o = 0; o < outputs; ++o) {
     for (std::size_t i = 0; i < inputs; ++i) {
       const float weight = weights[o * inputs + i];
-      if (products == Products::kPairs) {
+      if (pairs) {
         pairs_[place(o, i)] = cpu::narrow<std::uint16_t>(weight);
       } else {
         floats_[place(o, i)] = weight;
@@ -100,13 +109,18 @@ void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
   if (problem.first.products == Products::kWords && !cpu::multiplies_words(isa)) {
     throw std::invalid_argument("words are multiplied by avx2 and by avx512vnni");
   }
+  const bool tiles = problem.first.products == Products::kTiles;
+  if (tiles && isa != cpu::Isa::kAmx) {
+    throw std::invalid_argument("tiles are multiplied by amx only");
+  }
   const Kernel work = kernel(isa, problem.first.products);
   std::size_t products = problem.first.outputs * problem.first.inputs;
   if (problem.second != nullptr) products += problem.second->outputs * problem.second->inputs;
   const std::size_t blocks = (problem.rows + kBlock - 1) / kBlock;
-  const std::size_t each = 1 + kTask / (kBlock * products);
+  const std::size_t each = 1 + (tiles ? kTilesTask : kTask) / (kBlock * products);
   cpu::ThreadPool::instance().run((blocks + each - 1) / each, threads, [&](std::size_t task) {
     const std::size_t last = std::min(blocks, (task + 1) * each);
+    if (tiles) return work(problem, task * each * kBlock, std::min(problem.rows, last * kBlock));
     for (std::size_t block = task * each; block < last; ++block) {
       work(problem, block * kBlock, std::min(problem.rows, (block + 1) * kBlock));
     }

@@ -39,10 +39,15 @@ enum class Products {
   kFloats,  // of float32
   kPairs,   // of bfloat16, two at once, with sums of float32; for maps of bfloat16
   kWords,   // of 16 bits, two at once, with sums of 32: up to twice as fast; for such maps too
+  kTiles,   // of bfloat16 by AMX, with sums of float32: many times as fast; for such maps too
 };
 
+/// Inputs that a tile of AMX holds of a row.
+inline constexpr std::size_t kTileDepth = 32;
+
 /// Weights in the order in which the kernels read them, zero in the padding: (panels, inputs,
-/// kPanel) of floats, or (panels, pairs of inputs, kPanel, 2) of bfloat16 or words.
+/// kPanel) of floats, or (panels, pairs of inputs, kPanel, 2) of bfloat16 or words. Sixteen pairs
+/// of a panel are a tile, and so what tiles multiply is whole tiles.
 ///
 /// Words are weights over a scale of their own for each output. Inputs, too, become words over a
 /// scale for each row, within a limit for which no sum of cpu::kSummed products overflows, whatever
@@ -57,10 +62,14 @@ class Weights {
   Products products;
   std::size_t panels() const { return (outputs + kPanel - 1) / kPanel; }
   /// Numbers of a row that are multiplied, zero behind those of the input.
-  std::size_t depth() const { return (inputs + step() - 1) / step() * step(); }
+  std::size_t depth() const {
+    const std::size_t whole = products == Products::kTiles ? kTileDepth : step();
+    return (inputs + whole - 1) / whole * whole;
+  }
   /// Numbers of a panel.
   std::size_t panel_size() const { return depth() * kPanel; }
   const float* floats() const { return floats_.data(); }
+  /// Of tiles, too.
   const std::uint16_t* pairs() const { return pairs_.data(); }
   const std::int16_t* words() const { return words_.data(); }
   /// Of words, (panels, kPanel).
@@ -106,14 +115,13 @@ void compute(const Problem& problem, cpu::Isa isa, unsigned threads);
 
 /// Whether this CPU multiplies pairs of bfloat16.
 bool has_pairs();
-/// Whether it does at twice the rate of floats: AMD's do, Intel's only in tiles, which are not
-/// used.
+/// Whether it does at twice the rate of floats: AMD's do, Intel's only in tiles.
 bool fast_pairs();
 
 /// Rows that are in work together.
 inline constexpr std::size_t kBlock = 48;
 
-/// Computes rows first to last - 1, at most kBlock.
+/// Computes rows first to last - 1, at most kBlock but of tiles.
 using Kernel = void (*)(const Problem& problem, std::size_t first, std::size_t last);
 
 void scalar_kernel(const Problem& problem, std::size_t first, std::size_t last);
@@ -125,6 +133,9 @@ void avx512vnni_words_kernel(const Problem& problem, std::size_t first, std::siz
 #endif
 #ifdef LIC_FAST_PAIRS
 void avx512_pairs_kernel(const Problem& problem, std::size_t first, std::size_t last);
+#endif
+#ifdef LIC_FAST_TILES
+void amx_tiles_kernel(const Problem& problem, std::size_t first, std::size_t last);
 #endif
 
 }  // namespace lic_fast::linear

@@ -5,11 +5,11 @@ activation behind, and a feed-forward half from norm to residual, so that what l
 in the nearest caches. For channels by the dozen that is half of the time that oneDNN's matrix
 products and single passes take (``benchmarks/results/layers.md``).
 
-Maps of bfloat16 are multiplied as pairs, with sums in float32, where the processor does so at
-twice the rate. Else they are multiplied as words of 16 bits, with sums of integers, where it
+Maps of bfloat16 are multiplied by tiles of AMX, with sums in float32, where the processor has them.
+Its products are then so cheap that norms and activations are most of the time. Else they are
+multiplied as pairs, with such sums, where it does so at twice the rate of float32. Else they are multiplied as words of 16 bits, with sums of integers, where it
 multiplies those faster than float32 (AVX2, AVX512-VNNI): over a scale for each row and one for each
-output a word has 11 bits and more, and its rounding disappears in that of the maps. Tiles of AMX
-are left to oneDNN.
+output a word has 11 bits and more, and its rounding disappears in that of the maps.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from lic_fast import _C
-from lic_fast.ops.onednn import Activation, has_tiles
+from lic_fast.ops.onednn import Activation
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.rows import array, rows_of
 from lic_fast.ops.threads import threads
@@ -34,8 +34,8 @@ __all__ = ["Linear", "Norm", "Products", "onednn_products", "packed", "products_
 Norm = tuple[Tensor, Tensor, float]
 """A layer norm's weight and bias, (C,), and epsilon."""
 
-Products = Literal["floats", "pairs", "words"]
-"""How numbers are multiplied: as float32, pairs of bfloat16 or words of 16 bits."""
+Products = Literal["floats", "pairs", "words", "tiles"]
+"""How numbers are multiplied: as float32, pairs of bfloat16, words of 16 bits or tiles of AMX."""
 
 
 _onednn: ContextVar[bool] = ContextVar("lic_fast_onednn_products", default=False)
@@ -53,7 +53,7 @@ def onednn_products() -> Iterator[None]:
 
 def usable(x: Tensor) -> bool:
     """Whether maps of `x`, on the CPU, are computed here, and not by oneDNN."""
-    if x.numel() == 0 or _onednn.get() or (x.dtype == torch.bfloat16 and has_tiles()):
+    if x.numel() == 0 or _onednn.get():
         return False
     return x.dtype in (torch.float32, torch.bfloat16) and wide_vectors()
 
@@ -122,6 +122,8 @@ def products_for(dtype: torch.dtype) -> Products:
     """How linear maps of this type are multiplied here."""
     if dtype != torch.bfloat16:
         return "floats"
+    if _C.multiplies_tiles():
+        return "tiles"
     if _C.fast_pairs():
         return "pairs"
     return "words" if _C.multiplies_words() else "floats"

@@ -21,6 +21,7 @@ WITH_WORDS = [isa for isa in rans.instruction_sets() if isa in ("avx2", "avx512v
 KERNELS = [(isa, "floats") for isa in rans.instruction_sets()]
 KERNELS += [(rans.instruction_sets()[-1], "pairs")] if _C.has_pairs() else []
 KERNELS += [(isa, "words") for isa in WITH_WORDS]
+KERNELS += [(isa, "tiles") for isa in rans.instruction_sets() if isa == "amx"]
 every_kernel = pytest.mark.parametrize(("isa", "products"), KERNELS)
 every_isa_with_words = pytest.mark.parametrize("isa", WITH_WORDS)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -55,7 +56,7 @@ def check(actual, expected, dtype, products="floats"):
     """Float32 arithmetic, then one rounding; others round what they multiply too."""
     assert actual.dtype == dtype
     rounding = 2.0**-8 if dtype == torch.bfloat16 else 0.0
-    relative = {"floats": 1e-5, "pairs": 2.0**-6, "words": 2.0**-7}[products]
+    relative = {"floats": 1e-5, "pairs": 2.0**-6, "words": 2.0**-7, "tiles": 2.0**-6}[products]
     limit = relative * max(1.0, expected.abs().max().item())
     torch.testing.assert_close(actual.double(), expected, rtol=rounding, atol=limit)
 
@@ -274,7 +275,7 @@ def test_words_only_of_the_instruction_sets_that_have_them():
         linear.run(rows, np.zeros_like(rows), isa="scalar")
     with pytest.raises(ValueError, match="bfloat16"):
         linear.run(np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32))
-    with pytest.raises(ValueError, match="floats, pairs or words"):
+    with pytest.raises(ValueError, match="floats, pairs, words or tiles"):
         _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), "bytes")
 
 
@@ -290,11 +291,32 @@ def test_pairs_only_beside_the_instruction_set_that_is_asked_for(monkeypatch):
     assert not _C.fast_pairs()
 
 
+@pytest.mark.skipif("amx" not in rans.instruction_sets(), reason="no tiles on this CPU")
+def test_tiles_only_beside_the_instruction_set_that_is_asked_for(monkeypatch):
+    rows = np.zeros((2, 4), np.uint16)
+    linear = _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), "tiles")
+    with pytest.raises(ValueError, match="amx"):
+        linear.run(rows, np.zeros_like(rows), isa="avx512vnni")
+    with pytest.raises(ValueError, match="bfloat16"):
+        linear.run(np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32))
+    monkeypatch.delenv("LIC_FAST_ISA", raising=False)
+    assert _C.multiplies_tiles() and row_products.products_for(torch.bfloat16) == "tiles"
+    monkeypatch.setenv("LIC_FAST_ISA", "avx512vnni")
+    assert not _C.multiplies_tiles() and row_products.products_for(torch.bfloat16) != "tiles"
+
+
+@pytest.mark.skipif("amx" in rans.instruction_sets(), reason="there are tiles on this CPU")
+def test_tiles_are_refused_where_there_are_none():
+    with pytest.raises(ValueError, match="no tiles"):
+        _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), "tiles")
+    assert not _C.multiplies_tiles()
+
+
 @pytest.mark.parametrize("here", [True, False], ids=["own kernels", "oneDNN"])
 @every_dtype
 @torch.no_grad()
 def test_the_operators_are_alike_whoever_multiplies(here, dtype):
-    """As on processors whose tiles of bfloat16, or lack of vectors, leave it to oneDNN."""
+    """As on processors whose lack of vectors leaves it to oneDNN."""
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(2, 48, 9, 11, generator=generator).to(dtype)
     x = x.contiguous(memory_format=torch.channels_last)

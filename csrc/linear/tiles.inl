@@ -1,0 +1,207 @@
+// Linear maps of rows of bfloat16 by tiles of AMX, for the file that includes this as rows.inl
+// asks. An instruction multiplies 16 rows, of 32 inputs each, by a panel, which takes a sixteenth
+// of the time of vectors; what stands around the products is then most of the work, and is done for
+// some sums while the tiles compute the next ones.
+
+#include "linear/around.inl"
+
+class Tiles {
+ public:
+  LIC_FAST_TARGET explicit Tiles(const Problem& problem) : p_(problem) {
+    cpu::TileShapes shapes;
+    for (std::size_t i = 0; i < 8; ++i) shapes.set(i, cpu::kTileRows, cpu::kTileBytes);
+    shapes.apply();
+  }
+
+  /// Computes rows first to last - 1, and gives the tiles back.
+  LIC_FAST_TARGET void run(std::size_t first, std::size_t last) const {
+    for (; first < last; first += kTileBlock) block(first, std::min(kTileBlock, last - first));
+    _tile_release();
+  }
+
+ private:
+  const Problem& p_;
+
+  using T = std::uint16_t;
+  using Ends = End<T>;
+
+  static constexpr std::size_t kTileBlock = 64;  // rows that are in work together
+  static constexpr std::size_t kSums = 4;        // tiles of sums that are computed together
+  static constexpr std::size_t kTile = cpu::kTileRows * kPanel;
+
+  /// Rows that are multiplied: whole tiles of them can be read.
+  struct Operand {
+    const T* data;
+    std::size_t stride;
+  };
+
+  /// Sums that are to be written.
+  struct Pending {
+    const float* sums;
+    std::size_t row, count, first, size;
+  };
+
+  template <class Data>
+  static auto row(const Rows<Data>& rows, std::size_t i) {
+    using Element = std::conditional_t<std::is_const_v<Data>, const T, T>;
+    return static_cast<Element*>(rows.data) + i * rows.stride;
+  }
+
+  /// Numbers from one row to the next where they are this kernel's: an odd number of cache lines,
+  /// so that rows do not share a few places of a cache.
+  static std::size_t row_size(const Weights& w) {
+    return w.depth() / kTileDepth % 2 == 0 ? w.depth() + kTileDepth : w.depth();
+  }
+
+  LIC_FAST_TARGET void block(std::size_t first, std::size_t count) const {
+    static thread_local cpu::Lines<T> inputs, hidden;
+    Operand in{row(p_.x, first), p_.x.stride};
+    if (p_.before != Before::kNothing || p_.first.depth() != p_.first.inputs ||
+        count % cpu::kTileRows != 0) {
+      const std::size_t size = row_size(p_.first);
+      T* const to = cpu::scratch(inputs, kTileBlock * size);
+      for (std::size_t i = 0; i < count; ++i) {
+        prepare_row(p_, in.data + i * in.stride, to + i * size, p_.first.depth());
+      }
+      in = {to, size};
+    }
+    const Weights& last = p_.second == nullptr ? p_.first : *p_.second;
+    const Ends end{row(p_.out, first), p_.out.stride, last.outputs,
+                   p_.residual.data == nullptr ? nullptr : row(p_.residual, first),
+                   p_.residual.stride};
+    if (p_.second == nullptr) return map(p_.first, in, count, p_.after, p_.activation, end);
+    const std::size_t width = row_size(last);
+    T* const between = cpu::scratch(hidden, kTileBlock * width);
+    map(p_.first, in, count, After::kActivation, p_.activation,
+        Ends{between, width, p_.first.panels() * kPanel, nullptr, 0});
+    if (p_.first.panels() % 2 != 0) {
+      for (std::size_t i = 0; i < count; ++i) {
+        std::fill_n(between + i * width + p_.first.panels() * kPanel, kPanel, T{});
+      }
+    }
+    map(last, {between, width}, count, After::kActivation, Activation::kNone, end);
+  }
+
+  /// Writes the activation of all products, with the bias and the residual.
+  LIC_FAST_TARGET void map(const Weights& w, Operand in, std::size_t count, After after,
+                           Activation activation, const Ends& end) const {
+    alignas(64) float sums[2][kSums * kTile];
+    const std::size_t panels = w.panels();
+    const std::size_t tiles = (count + cpu::kTileRows - 1) / cpu::kTileRows;
+    const auto write = end.function(after, activation);
+    Pending pending{};
+    std::size_t turn = 0;
+    cpu::written();
+    for (std::size_t panel = 0; panel < panels;) {
+      const std::size_t across = std::min<std::size_t>(2, panels - panel);
+      for (std::size_t tile = 0; tile < tiles;) {
+        const std::size_t down = std::min(kSums / across, tiles - tile);
+        multiply(w, in, tile * cpu::kTileRows, down, panel, across, sums[turn]);
+        if (pending.count > 0) finish(end, write, activation, pending);
+        const std::size_t at = tile * cpu::kTileRows;
+        pending = {sums[turn], at, std::min(down * cpu::kTileRows, count - at), panel * kPanel,
+                   across * kPanel};
+        turn = 1 - turn;
+        tile += down;
+      }
+      panel += across;
+    }
+    finish(end, write, activation, pending);
+  }
+
+  LIC_FAST_TARGET static void finish(const Ends& end, Ends::Function write, Activation activation,
+                                     const Pending& pending) {
+    write(end, activation, pending.sums, pending.row, pending.count, pending.first, pending.size);
+  }
+
+  LIC_FAST_TARGET static void multiply(const Weights& w, Operand in, std::size_t row,
+                                       std::size_t down, std::size_t panel, std::size_t across,
+                                       float* sums) {
+    const T* const x = in.data + row * in.stride;
+    if (across == 2) {
+      return down == 2 ? wide<2>(w, x, in, panel, sums) : wide<1>(w, x, in, panel, sums);
+    }
+    switch (down) {
+      case 4:
+        return tall<4>(w, x, in, panel, sums);
+      case 3:
+        return tall<3>(w, x, in, panel, sums);
+      case 2:
+        return tall<2>(w, x, in, panel, sums);
+      default:
+        return tall<1>(w, x, in, panel, sums);
+    }
+  }
+
+  // The intrinsics take the numbers of tiles as they are written, and so there is no loop over them.
+
+  /// Products of kDown tiles of rows by two panels: (kDown * 16, 2, kPanel) sums.
+  template <std::size_t kDown>
+  LIC_FAST_TARGET static void wide(const Weights& w, const T* x, Operand in, std::size_t panel,
+                                   float* sums) {
+    const std::size_t stride = in.stride * sizeof(T);
+    const T* weights = w.pairs() + panel * w.panel_size();
+    const T* const below = x + cpu::kTileRows * in.stride;
+    const float* const bias = w.bias() + panel * kPanel;
+    // Every row of sums begins with the bias.
+    _tile_loadd(0, bias, 0);
+    _tile_loadd(1, bias + kPanel, 0);
+    if constexpr (kDown > 1) {
+      _tile_loadd(2, bias, 0);
+      _tile_loadd(3, bias + kPanel, 0);
+    }
+    for (std::size_t i = 0; i < w.depth(); i += kTileDepth, weights += kTileDepth * kPanel) {
+      _tile_loadd(6, weights, cpu::kTileBytes);
+      _tile_loadd(4, x + i, stride);
+      _tile_loadd(7, weights + w.panel_size(), cpu::kTileBytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      if constexpr (kDown > 1) {
+        _tile_loadd(5, below + i, stride);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
+    }
+    constexpr std::size_t kBytes = 2 * cpu::kTileBytes;
+    _tile_stored(0, sums, kBytes);
+    _tile_stored(1, sums + kPanel, kBytes);
+    if constexpr (kDown > 1) {
+      _tile_stored(2, sums + 2 * kTile, kBytes);
+      _tile_stored(3, sums + 2 * kTile + kPanel, kBytes);
+    }
+  }
+
+  /// The same by one panel.
+  template <std::size_t kDown>
+  LIC_FAST_TARGET static void tall(const Weights& w, const T* x, Operand in, std::size_t panel,
+                                   float* sums) {
+    const std::size_t stride = in.stride * sizeof(T), next = cpu::kTileRows * in.stride;
+    const T* weights = w.pairs() + panel * w.panel_size();
+    const float* const bias = w.bias() + panel * kPanel;
+    _tile_loadd(0, bias, 0);
+    if constexpr (kDown > 1) _tile_loadd(1, bias, 0);
+    if constexpr (kDown > 2) _tile_loadd(2, bias, 0);
+    if constexpr (kDown > 3) _tile_loadd(3, bias, 0);
+    for (std::size_t i = 0; i < w.depth(); i += kTileDepth, weights += kTileDepth * kPanel) {
+      _tile_loadd(7, weights, cpu::kTileBytes);
+      _tile_loadd(4, x + i, stride);
+      _tile_dpbf16ps(0, 4, 7);
+      if constexpr (kDown > 1) {
+        _tile_loadd(5, x + next + i, stride);
+        _tile_dpbf16ps(1, 5, 7);
+      }
+      if constexpr (kDown > 2) {
+        _tile_loadd(6, x + 2 * next + i, stride);
+        _tile_dpbf16ps(2, 6, 7);
+      }
+      if constexpr (kDown > 3) {
+        _tile_loadd(4, x + 3 * next + i, stride);
+        _tile_dpbf16ps(3, 4, 7);
+      }
+    }
+    _tile_stored(0, sums, cpu::kTileBytes);
+    if constexpr (kDown > 1) _tile_stored(1, sums + kTile, cpu::kTileBytes);
+    if constexpr (kDown > 2) _tile_stored(2, sums + 2 * kTile, cpu::kTileBytes);
+    if constexpr (kDown > 3) _tile_stored(3, sums + 3 * kTile, cpu::kTileBytes);
+  }
+};
