@@ -60,19 +60,23 @@ struct End {
     }
   }
 
+  /// What becomes of sums x beside the residual's numbers.
+  template <Kind kKind, bool kSum>
+  LIC_FAST_TARGET LIC_FAST_INLINE static Vector finished(Vector x, Vector other,
+                                                         Activation activation) {
+    if constexpr (kKind == Kind::kTimesRoot) return multiply(other, root(x));
+    if constexpr (kKind == Kind::kOverRoot) return divide(other, root(x));
+    if constexpr (kSum) x = add(x, other);
+    if constexpr (kKind == Kind::kGelu) return gelu(x);
+    return kKind == Kind::kAny ? activate(x, activation) : x;
+  }
+
   /// Of `count` rows from `row` on the outputs from `first` on, of which there are `size` sums.
   template <Kind kKind, bool kSum>
   LIC_FAST_TARGET static void write(const End& end, Activation activation, const float* sums,
                                     std::size_t row, std::size_t count, std::size_t first,
                                     std::size_t size) {
     const std::size_t there = std::min(size, end.outputs - std::min(end.outputs, first));
-    const auto finished = [activation](Vector x, Vector other) LIC_FAST_TARGET {
-      if constexpr (kKind == Kind::kTimesRoot) return multiply(other, root(x));
-      if constexpr (kKind == Kind::kOverRoot) return divide(other, root(x));
-      if constexpr (kSum) x = add(x, other);
-      if constexpr (kKind == Kind::kGelu) return gelu(x);
-      return kKind == Kind::kAny ? activate(x, activation) : x;
-    };
     for (std::size_t t = 0; t < count; ++t, sums += size) {
       To* const out = end.out + (row + t) * end.stride + first;
       const To* const skip =
@@ -80,11 +84,12 @@ struct End {
       std::size_t o = 0;
       for (; o + kWidth <= there; o += kWidth) {
         const Vector other = kSum ? Vector::load(skip + o) : Vector::zero();
-        finished(Vector::load(sums + o), other).store(out + o);
+        finished<kKind, kSum>(Vector::load(sums + o), other, activation).store(out + o);
       }
       if (o == there) continue;
       const Vector other = kSum ? load_some(skip + o, there - o) : Vector::zero();
-      store_some(finished(Vector::load(sums + o), other), out + o, there - o);
+      store_some(finished<kKind, kSum>(Vector::load(sums + o), other, activation), out + o,
+                 there - o);
     }
   }
 };

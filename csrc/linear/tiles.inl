@@ -1,9 +1,12 @@
 // Linear maps of rows of bfloat16 by tiles of AMX, for the file that includes this as rows.inl
-// asks. An instruction multiplies 16 rows, of 32 inputs each, by a panel, which takes a sixteenth
-// of the time of vectors; what stands around the products is then most of the work, and is done for
-// some sums while the tiles compute the next ones.
+// asks. An instruction multiplies 16 rows, of 32 inputs each, by a panel, in a sixteenth of the
+// time that vectors take, and so what stands around the products is most of the work: it is
+// tiles_rows.inl. Nothing is gained by doing that while tiles multiply: processors of today that
+// have both do one or the other.
 
 #include "linear/around.inl"
+// What is done to rows of bfloat16 around products of tiles.
+#include "linear/tiles_rows.inl"
 
 class Tiles {
  public:
@@ -14,14 +17,12 @@ class Tiles {
   }
 
   /// Computes rows first to last - 1, and gives the tiles back.
-  LIC_FAST_TARGET void run(std::size_t first, std::size_t last) const {
+  LIC_FAST_TARGET void run(std::size_t first, std::size_t last) {
     for (; first < last; first += kTileBlock) block(first, std::min(kTileBlock, last - first));
     _tile_release();
   }
 
  private:
-  const Problem& p_;
-
   using T = std::uint16_t;
   using Ends = End<T>;
 
@@ -35,16 +36,14 @@ class Tiles {
     std::size_t stride;
   };
 
-  /// Sums that are to be written.
-  struct Pending {
-    const float* sums;
-    std::size_t row, count, first, size;
-  };
+  const Problem& p_;
+  alignas(64) float sums_[kSums * kTile];
 
-  template <class Data>
-  static auto row(const Rows<Data>& rows, std::size_t i) {
-    using Element = std::conditional_t<std::is_const_v<Data>, const T, T>;
-    return static_cast<Element*>(rows.data) + i * rows.stride;
+  static const T* row(const Rows<const void>& rows, std::size_t i) {
+    return static_cast<const T*>(rows.data) + i * rows.stride;
+  }
+  static T* row(const Rows<void>& rows, std::size_t i) {
+    return static_cast<T*>(rows.data) + i * rows.stride;
   }
 
   /// Numbers from one row to the next where they are this kernel's: an odd number of cache lines,
@@ -53,16 +52,14 @@ class Tiles {
     return w.depth() / kTileDepth % 2 == 0 ? w.depth() + kTileDepth : w.depth();
   }
 
-  LIC_FAST_TARGET void block(std::size_t first, std::size_t count) const {
+  LIC_FAST_TARGET void block(std::size_t first, std::size_t count) {
     static thread_local cpu::Lines<T> inputs, hidden;
     Operand in{row(p_.x, first), p_.x.stride};
     if (p_.before != Before::kNothing || p_.first.depth() != p_.first.inputs ||
         count % cpu::kTileRows != 0) {
       const std::size_t size = row_size(p_.first);
       T* const to = cpu::scratch(inputs, kTileBlock * size);
-      for (std::size_t i = 0; i < count; ++i) {
-        prepare_row(p_, in.data + i * in.stride, to + i * size, p_.first.depth());
-      }
+      prepare_rows(p_, in.data, in.stride, count, to, size, p_.first.depth());
       in = {to, size};
     }
     const Weights& last = p_.second == nullptr ? p_.first : *p_.second;
@@ -70,66 +67,57 @@ class Tiles {
                    p_.residual.data == nullptr ? nullptr : row(p_.residual, first),
                    p_.residual.stride};
     if (p_.second == nullptr) return map(p_.first, in, count, p_.after, p_.activation, end);
-    const std::size_t width = row_size(last);
+    const std::size_t width = row_size(last), written = p_.first.panels() * kPanel;
     T* const between = cpu::scratch(hidden, kTileBlock * width);
     map(p_.first, in, count, After::kActivation, p_.activation,
-        Ends{between, width, p_.first.panels() * kPanel, nullptr, 0});
-    if (p_.first.panels() % 2 != 0) {
-      for (std::size_t i = 0; i < count; ++i) {
-        std::fill_n(between + i * width + p_.first.panels() * kPanel, kPanel, T{});
-      }
+        Ends{between, width, written, nullptr, 0});
+    if (written < last.depth()) {
+      for (std::size_t i = 0; i < count; ++i) std::fill_n(between + i * width + written, kPanel, T{});
     }
     map(last, {between, width}, count, After::kActivation, Activation::kNone, end);
   }
 
   /// Writes the activation of all products, with the bias and the residual.
   LIC_FAST_TARGET void map(const Weights& w, Operand in, std::size_t count, After after,
-                           Activation activation, const Ends& end) const {
-    alignas(64) float sums[2][kSums * kTile];
+                           Activation activation, const Ends& end) {
     const std::size_t panels = w.panels();
     const std::size_t tiles = (count + cpu::kTileRows - 1) / cpu::kTileRows;
-    const auto write = end.function(after, activation);
-    Pending pending{};
-    std::size_t turn = 0;
+    const bool sum = end.residual != nullptr;
+    const auto any = end.function(after, activation);
     cpu::written();
     for (std::size_t panel = 0; panel < panels;) {
       const std::size_t across = std::min<std::size_t>(2, panels - panel);
+      const bool whole = (panel + across) * kPanel <= end.outputs;
+      const auto known = across == 2 ? Whole<2>::function(after, activation, sum)
+                                     : Whole<1>::function(after, activation, sum);
+      const auto write = whole && known != nullptr ? known : any;
       for (std::size_t tile = 0; tile < tiles;) {
         const std::size_t down = std::min(kSums / across, tiles - tile);
-        multiply(w, in, tile * cpu::kTileRows, down, panel, across, sums[turn]);
-        if (pending.count > 0) finish(end, write, activation, pending);
         const std::size_t at = tile * cpu::kTileRows;
-        pending = {sums[turn], at, std::min(down * cpu::kTileRows, count - at), panel * kPanel,
-                   across * kPanel};
-        turn = 1 - turn;
+        multiply(w, in, at, down, panel, across);
+        write(end, activation, sums_, at, std::min(down * cpu::kTileRows, count - at),
+              panel * kPanel, across * kPanel);
         tile += down;
       }
       panel += across;
     }
-    finish(end, write, activation, pending);
   }
 
-  LIC_FAST_TARGET static void finish(const Ends& end, Ends::Function write, Activation activation,
-                                     const Pending& pending) {
-    write(end, activation, pending.sums, pending.row, pending.count, pending.first, pending.size);
-  }
-
-  LIC_FAST_TARGET static void multiply(const Weights& w, Operand in, std::size_t row,
-                                       std::size_t down, std::size_t panel, std::size_t across,
-                                       float* sums) {
+  LIC_FAST_TARGET void multiply(const Weights& w, Operand in, std::size_t row, std::size_t down,
+                                std::size_t panel, std::size_t across) {
     const T* const x = in.data + row * in.stride;
     if (across == 2) {
-      return down == 2 ? wide<2>(w, x, in, panel, sums) : wide<1>(w, x, in, panel, sums);
+      return down == 2 ? wide<2>(w, x, in, panel) : wide<1>(w, x, in, panel);
     }
     switch (down) {
       case 4:
-        return tall<4>(w, x, in, panel, sums);
+        return tall<4>(w, x, in, panel);
       case 3:
-        return tall<3>(w, x, in, panel, sums);
+        return tall<3>(w, x, in, panel);
       case 2:
-        return tall<2>(w, x, in, panel, sums);
+        return tall<2>(w, x, in, panel);
       default:
-        return tall<1>(w, x, in, panel, sums);
+        return tall<1>(w, x, in, panel);
     }
   }
 
@@ -137,8 +125,7 @@ class Tiles {
 
   /// Products of kDown tiles of rows by two panels: (kDown * 16, 2, kPanel) sums.
   template <std::size_t kDown>
-  LIC_FAST_TARGET static void wide(const Weights& w, const T* x, Operand in, std::size_t panel,
-                                   float* sums) {
+  LIC_FAST_TARGET void wide(const Weights& w, const T* x, Operand in, std::size_t panel) {
     const std::size_t stride = in.stride * sizeof(T);
     const T* weights = w.pairs() + panel * w.panel_size();
     const T* const below = x + cpu::kTileRows * in.stride;
@@ -163,18 +150,17 @@ class Tiles {
       }
     }
     constexpr std::size_t kBytes = 2 * cpu::kTileBytes;
-    _tile_stored(0, sums, kBytes);
-    _tile_stored(1, sums + kPanel, kBytes);
+    _tile_stored(0, sums_, kBytes);
+    _tile_stored(1, sums_ + kPanel, kBytes);
     if constexpr (kDown > 1) {
-      _tile_stored(2, sums + 2 * kTile, kBytes);
-      _tile_stored(3, sums + 2 * kTile + kPanel, kBytes);
+      _tile_stored(2, sums_ + 2 * kTile, kBytes);
+      _tile_stored(3, sums_ + 2 * kTile + kPanel, kBytes);
     }
   }
 
   /// The same by one panel.
   template <std::size_t kDown>
-  LIC_FAST_TARGET static void tall(const Weights& w, const T* x, Operand in, std::size_t panel,
-                                   float* sums) {
+  LIC_FAST_TARGET void tall(const Weights& w, const T* x, Operand in, std::size_t panel) {
     const std::size_t stride = in.stride * sizeof(T), next = cpu::kTileRows * in.stride;
     const T* weights = w.pairs() + panel * w.panel_size();
     const float* const bias = w.bias() + panel * kPanel;
@@ -199,9 +185,9 @@ class Tiles {
         _tile_dpbf16ps(3, 4, 7);
       }
     }
-    _tile_stored(0, sums, cpu::kTileBytes);
-    if constexpr (kDown > 1) _tile_stored(1, sums + kTile, cpu::kTileBytes);
-    if constexpr (kDown > 2) _tile_stored(2, sums + 2 * kTile, cpu::kTileBytes);
-    if constexpr (kDown > 3) _tile_stored(3, sums + 3 * kTile, cpu::kTileBytes);
+    _tile_stored(0, sums_, cpu::kTileBytes);
+    if constexpr (kDown > 1) _tile_stored(1, sums_ + kTile, cpu::kTileBytes);
+    if constexpr (kDown > 2) _tile_stored(2, sums_ + 2 * kTile, cpu::kTileBytes);
+    if constexpr (kDown > 3) _tile_stored(3, sums_ + 3 * kTile, cpu::kTileBytes);
   }
 };
