@@ -12,7 +12,7 @@ namespace {
 
 // Multiplications of a task: less is done before another thread has woken.
 constexpr std::size_t kTask = std::size_t{1} << 20;
-// Of a task of tiles.
+// Of a task of tiles, which take that much less time.
 constexpr std::size_t kTilesTask = std::size_t{1} << 23;
 // The largest word of a weight: 11 bits, more than those of a bfloat16, leave some 13 to inputs.
 constexpr float kLargestWeight = 2047;
@@ -116,13 +116,15 @@ void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
   const Kernel work = kernel(isa, problem.first.products);
   std::size_t products = problem.first.outputs * problem.first.inputs;
   if (problem.second != nullptr) products += problem.second->outputs * problem.second->inputs;
-  const std::size_t blocks = (problem.rows + kBlock - 1) / kBlock;
-  const std::size_t each = 1 + (tiles ? kTilesTask : kTask) / (kBlock * products);
+  const std::size_t size = tiles ? kTilesBlock : kBlock;
+  const std::size_t blocks = (problem.rows + size - 1) / size;
+  const std::size_t each = 1 + (tiles ? kTilesTask : kTask) / (size * products);
   cpu::ThreadPool::instance().run((blocks + each - 1) / each, threads, [&](std::size_t task) {
     const std::size_t last = std::min(blocks, (task + 1) * each);
-    if (tiles) return work(problem, task * each * kBlock, std::min(problem.rows, last * kBlock));
-    for (std::size_t block = task * each; block < last; ++block) {
-      work(problem, block * kBlock, std::min(problem.rows, (block + 1) * kBlock));
+    // Setting tiles up takes as long as a few rows.
+    const std::size_t step = tiles ? each : 1;
+    for (std::size_t block = task * each; block < last; block += step) {
+      work(problem, block * size, std::min(problem.rows, (block + step) * size));
     }
   });
 }

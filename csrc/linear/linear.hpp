@@ -120,8 +120,10 @@ bool fast_pairs();
 
 /// Rows that are in work together.
 inline constexpr std::size_t kBlock = 48;
+/// Of tiles at most, which one call may compute several times as many of.
+inline constexpr std::size_t kTilesBlock = 64;
 
-/// Computes rows first to last - 1, at most kBlock but of tiles.
+/// Computes rows first to last - 1, at most kBlock where they are not tiles'.
 using Kernel = void (*)(const Problem& problem, std::size_t first, std::size_t last);
 
 void scalar_kernel(const Problem& problem, std::size_t first, std::size_t last);

@@ -18,7 +18,10 @@ class Tiles {
 
   /// Computes rows first to last - 1, and gives the tiles back.
   LIC_FAST_TARGET void run(std::size_t first, std::size_t last) {
-    for (; first < last; first += kTileBlock) block(first, std::min(kTileBlock, last - first));
+    std::size_t weights = p_.first.panels() * p_.first.panel_size();
+    if (p_.second != nullptr) weights += p_.second->panels() * p_.second->panel_size();
+    const std::size_t rows = weights * sizeof(T) > kCached ? kMostRows : kMostRows / 2;
+    for (; first < last; first += rows) block(first, std::min(rows, last - first), rows);
     _tile_release();
   }
 
@@ -26,8 +29,9 @@ class Tiles {
   using T = std::uint16_t;
   using Ends = End<T>;
 
-  static constexpr std::size_t kTileBlock = 64;  // rows that are in work together
-  static constexpr std::size_t kSums = 4;        // tiles of sums that are computed together
+  // Rows that are in work together: few are written sooner as whole rows, but more of them share
+  // weights that come from beyond a second-level cache, of which such are this many bytes.
+  static constexpr std::size_t kMostRows = kTilesBlock, kCached = std::size_t{1} << 20;
   static constexpr std::size_t kTile = cpu::kTileRows * kPanel;
 
   /// Rows that are multiplied: whole tiles of them can be read.
@@ -37,7 +41,8 @@ class Tiles {
   };
 
   const Problem& p_;
-  alignas(64) float sums_[kSums * kTile];
+  alignas(64) float sums_[4 * kTile];  // of two tiles of rows by two panels
+  std::size_t asked_ = 0;              // the first row that was not asked for
 
   static const T* row(const Rows<const void>& rows, std::size_t i) {
     return static_cast<const T*>(rows.data) + i * rows.stride;
@@ -52,13 +57,13 @@ class Tiles {
     return w.depth() / kTileDepth % 2 == 0 ? w.depth() + kTileDepth : w.depth();
   }
 
-  LIC_FAST_TARGET void block(std::size_t first, std::size_t count) {
+  LIC_FAST_TARGET void block(std::size_t first, std::size_t count, std::size_t next) {
     static thread_local cpu::Lines<T> inputs, hidden;
     Operand in{row(p_.x, first), p_.x.stride};
     if (p_.before != Before::kNothing || p_.first.depth() != p_.first.inputs ||
         count % cpu::kTileRows != 0) {
       const std::size_t size = row_size(p_.first);
-      T* const to = cpu::scratch(inputs, kTileBlock * size);
+      T* const to = cpu::scratch(inputs, kMostRows * size);
       prepare_rows(p_, in.data, in.stride, count, to, size, p_.first.depth());
       in = {to, size};
     }
@@ -66,15 +71,33 @@ class Tiles {
     const Ends end{row(p_.out, first), p_.out.stride, last.outputs,
                    p_.residual.data == nullptr ? nullptr : row(p_.residual, first),
                    p_.residual.stride};
+    asked_ = first + next;
     if (p_.second == nullptr) return map(p_.first, in, count, p_.after, p_.activation, end);
     const std::size_t width = row_size(last), written = p_.first.panels() * kPanel;
-    T* const between = cpu::scratch(hidden, kTileBlock * width);
+    T* const between = cpu::scratch(hidden, kMostRows * width);
     map(p_.first, in, count, After::kActivation, p_.activation,
         Ends{between, width, written, nullptr, 0});
     if (written < last.depth()) {
-      for (std::size_t i = 0; i < count; ++i) std::fill_n(between + i * width + written, kPanel, T{});
+      for (std::size_t i = 0; i < count; ++i) {
+        std::fill_n(between + i * width + written, kPanel, T{});
+      }
     }
     map(last, {between, width}, count, After::kActivation, Activation::kNone, end);
+  }
+
+  /// Has what the next block writes, and its residual, on their way: they are written and read by
+  /// parts of a row, which a processor does not see coming.
+  LIC_FAST_TARGET void ask_for(std::size_t count, std::size_t outputs) {
+    const bool residual = p_.residual.data != nullptr && p_.residual.data != p_.x.data;
+    for (; count > 0 && asked_ < p_.rows; --count, ++asked_) {
+      const char* const to = reinterpret_cast<const char*>(row(p_.out, asked_));
+      for (std::size_t at = 0; at < outputs * sizeof(T); at += 64) {
+        LIC_FAST_PREFETCH_WRITTEN(to + at);
+      }
+      if (!residual) continue;
+      const char* const from = reinterpret_cast<const char*>(row(p_.residual, asked_));
+      for (std::size_t at = 0; at < outputs * sizeof(T); at += 64) LIC_FAST_PREFETCH(from + at);
+    }
   }
 
   /// Writes the activation of all products, with the bias and the residual.
@@ -84,6 +107,9 @@ class Tiles {
     const std::size_t tiles = (count + cpu::kTileRows - 1) / cpu::kTileRows;
     const bool sum = end.residual != nullptr;
     const auto any = end.function(after, activation);
+    const std::size_t steps = ((tiles + 1) / 2) * ((panels + 1) / 2);
+    const bool last = p_.second == nullptr || &w == p_.second;
+    const std::size_t ask = last ? (count + steps - 1) / steps : 0;
     cpu::written();
     for (std::size_t panel = 0; panel < panels;) {
       const std::size_t across = std::min<std::size_t>(2, panels - panel);
@@ -92,9 +118,10 @@ class Tiles {
                                      : Whole<1>::function(after, activation, sum);
       const auto write = whole && known != nullptr ? known : any;
       for (std::size_t tile = 0; tile < tiles;) {
-        const std::size_t down = std::min(kSums / across, tiles - tile);
+        const std::size_t down = std::min<std::size_t>(2, tiles - tile);
         const std::size_t at = tile * cpu::kTileRows;
         multiply(w, in, at, down, panel, across);
+        ask_for(ask, end.outputs);
         write(end, activation, sums_, at, std::min(down * cpu::kTileRows, count - at),
               panel * kPanel, across * kPanel);
         tile += down;
@@ -109,19 +136,11 @@ class Tiles {
     if (across == 2) {
       return down == 2 ? wide<2>(w, x, in, panel) : wide<1>(w, x, in, panel);
     }
-    switch (down) {
-      case 4:
-        return tall<4>(w, x, in, panel);
-      case 3:
-        return tall<3>(w, x, in, panel);
-      case 2:
-        return tall<2>(w, x, in, panel);
-      default:
-        return tall<1>(w, x, in, panel);
-    }
+    return down == 2 ? tall<2>(w, x, in, panel) : tall<1>(w, x, in, panel);
   }
 
-  // The intrinsics take the numbers of tiles as they are written, and so there is no loop over them.
+  // The intrinsics take the numbers of tiles as they are written, and so there is no loop over
+  // them.
 
   /// Products of kDown tiles of rows by two panels: (kDown * 16, 2, kPanel) sums.
   template <std::size_t kDown>
@@ -161,33 +180,22 @@ class Tiles {
   /// The same by one panel.
   template <std::size_t kDown>
   LIC_FAST_TARGET void tall(const Weights& w, const T* x, Operand in, std::size_t panel) {
-    const std::size_t stride = in.stride * sizeof(T), next = cpu::kTileRows * in.stride;
+    const std::size_t stride = in.stride * sizeof(T);
+    const T* const below = x + cpu::kTileRows * in.stride;
     const T* weights = w.pairs() + panel * w.panel_size();
     const float* const bias = w.bias() + panel * kPanel;
     _tile_loadd(0, bias, 0);
     if constexpr (kDown > 1) _tile_loadd(1, bias, 0);
-    if constexpr (kDown > 2) _tile_loadd(2, bias, 0);
-    if constexpr (kDown > 3) _tile_loadd(3, bias, 0);
     for (std::size_t i = 0; i < w.depth(); i += kTileDepth, weights += kTileDepth * kPanel) {
       _tile_loadd(7, weights, cpu::kTileBytes);
       _tile_loadd(4, x + i, stride);
       _tile_dpbf16ps(0, 4, 7);
       if constexpr (kDown > 1) {
-        _tile_loadd(5, x + next + i, stride);
+        _tile_loadd(5, below + i, stride);
         _tile_dpbf16ps(1, 5, 7);
-      }
-      if constexpr (kDown > 2) {
-        _tile_loadd(6, x + 2 * next + i, stride);
-        _tile_dpbf16ps(2, 6, 7);
-      }
-      if constexpr (kDown > 3) {
-        _tile_loadd(4, x + 3 * next + i, stride);
-        _tile_dpbf16ps(3, 4, 7);
       }
     }
     _tile_stored(0, sums_, cpu::kTileBytes);
     if constexpr (kDown > 1) _tile_stored(1, sums_ + kTile, cpu::kTileBytes);
-    if constexpr (kDown > 2) _tile_stored(2, sums_ + 2 * kTile, cpu::kTileBytes);
-    if constexpr (kDown > 3) _tile_stored(3, sums_ + 3 * kTile, cpu::kTileBytes);
   }
 };

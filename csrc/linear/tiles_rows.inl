@@ -37,14 +37,14 @@ LIC_FAST_TARGET LIC_FAST_INLINE void rough_gelu(__m512 (&x)[kCount]) {
   }
   LIC_FAST_UNROLL(8)
   for (std::size_t i = 0; i < kCount; ++i) {
-    tail[i] = _mm512_fmadd_ps(_mm512_permutexvar_ps(piece[i], _mm512_load_ps(kRoughTail[2])),
-                              size[i],
-                              _mm512_permutexvar_ps(piece[i], _mm512_load_ps(kRoughTail[1])));
+    tail[i] =
+        _mm512_fmadd_ps(_mm512_permutexvar_ps(piece[i], _mm512_load_ps(kRoughTail[2])), size[i],
+                        _mm512_permutexvar_ps(piece[i], _mm512_load_ps(kRoughTail[1])));
   }
   LIC_FAST_UNROLL(8)
   for (std::size_t i = 0; i < kCount; ++i) {
-    tail[i] = _mm512_fmadd_ps(
-        tail[i], size[i], _mm512_permutexvar_ps(piece[i], _mm512_load_ps(kRoughTail[0])));
+    tail[i] = _mm512_fmadd_ps(tail[i], size[i],
+                              _mm512_permutexvar_ps(piece[i], _mm512_load_ps(kRoughTail[0])));
   }
   LIC_FAST_UNROLL(8)
   for (std::size_t i = 0; i < kCount; ++i) {
@@ -83,8 +83,7 @@ struct Whole {
   LIC_FAST_TARGET static void write(const Ends& end, Activation, const float* sums, std::size_t row,
                                     std::size_t count, std::size_t first, std::size_t) {
     std::uint16_t* out = end.out + row * end.stride + first;
-    const std::uint16_t* skip =
-        kSum ? end.residual + row * end.residual_stride + first : nullptr;
+    const std::uint16_t* skip = kSum ? end.residual + row * end.residual_stride + first : nullptr;
     std::size_t t = 0;
     for (; t + kRowsAtOnce <= count; t += kRowsAtOnce) {
       some<kRowsAtOnce, kKind, kSum>(end, sums, skip, out);
@@ -144,8 +143,7 @@ LIC_FAST_TARGET LIC_FAST_INLINE __m128 four_totals(const __m512 (&x)[4]) {
   const __m512 a = _mm512_add_ps(_mm512_unpacklo_ps(x[0], x[1]), _mm512_unpackhi_ps(x[0], x[1]));
   const __m512 b = _mm512_add_ps(_mm512_unpacklo_ps(x[2], x[3]), _mm512_unpackhi_ps(x[2], x[3]));
   const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xEE));
-  const __m256 half =
-      _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
   return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 
@@ -172,8 +170,7 @@ LIC_FAST_TARGET inline void normalise_four(const Problem& p, const std::uint16_t
   }
   const __m128 share = _mm_set1_ps(1.0f / static_cast<float>(channels));
   const __m128 mean = _mm_mul_ps(four_totals(sums), share);
-  const __m128 variance =
-      _mm_fnmadd_ps(mean, mean, _mm_mul_ps(four_totals(squares), share));
+  const __m128 variance = _mm_fnmadd_ps(mean, mean, _mm_mul_ps(four_totals(squares), share));
   const __m128 spread = _mm_add_ps(_mm_max_ps(_mm_setzero_ps(), variance), _mm_set1_ps(p.epsilon));
   alignas(16) float means[4], factors[4];
   _mm_store_ps(means, mean);
@@ -209,6 +206,21 @@ LIC_FAST_TARGET inline void prepare_rows(const Problem& p, const std::uint16_t* 
       for (std::size_t t = i; t < i + 4; ++t) {
         Vector::zero().store(to + t * to_stride + inputs);  // one vector is missing
       }
+    }
+  }
+  if (p.before == Before::kSquare && inputs == depth) {
+    for (; i < count; ++i) {
+      for (std::size_t c = 0; c < inputs; c += 2 * Vector::kWidth) {
+        const __m512 low = numbers_at(x + i * stride + c);
+        const __m512 high = numbers_at(x + i * stride + c + Vector::kWidth);
+        store_two(_mm512_mul_ps(low, low), _mm512_mul_ps(high, high), to + i * to_stride + c);
+      }
+    }
+  }
+  if (p.before == Before::kNothing) {
+    for (; i < count; ++i) {
+      std::copy_n(x + i * stride, inputs, to + i * to_stride);
+      std::fill(to + i * to_stride + inputs, to + i * to_stride + depth, std::uint16_t{});
     }
   }
   for (; i < count; ++i) prepare_row(p, x + i * stride, to + i * to_stride, depth);

@@ -40,11 +40,11 @@ rm -rf "$build/memory" "$build/threads"
 maps=(csrc/winograd/{avx512,scalar,avx2,winograd,avx512vnni}.cpp
   csrc/attention/{window_attention,scalar,avx2,avx512,amx}.cpp
   csrc/channels/{channels,scalar,avx2,avx512}.cpp
-  csrc/linear/{linear,scalar,avx2,avx512,avx512_pairs,avx512vnni_words}.cpp csrc/cpu/copy.cpp
-  csrc/tiles/{amx,convolution}.cpp)
-integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
-program=(
-  csrc/integer/{program,transformer,conv,winograd,layer,kernels,scalar,avx2,avx512,avx512vnni}.cpp)
+  csrc/linear/{linear,scalar,avx2,avx512,avx512_pairs,avx512vnni_words,amx}.cpp
+  csrc/cpu/copy.cpp csrc/tiles/{amx,convolution}.cpp)
+integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni,amx}.cpp)
+program=(csrc/integer/{program,transformer,conv,winograd,layer,kernels}.cpp
+  csrc/integer/{scalar,avx2,avx512,avx512vnni,amx}.cpp)
 
 # Runs tests/csrc/test_NAME.cpp with files: check NAME OBJECTS FLAGS FILE...
 check() {

@@ -256,18 +256,23 @@ void check_linear(std::mt19937& random) {
       run(linear::Products::kPairs, isa, out);
     }
     if (sizeof(T) == 2 && cpu::multiplies_words(isa)) run(linear::Products::kWords, isa, out);
+    if (sizeof(T) == 2 && isa == cpu::Isa::kAmx) run(linear::Products::kTiles, isa, out);
   });
   // Divisive normalisation, over its own input.
   auto gamma = scaled(inputs, inputs);
   auto beta = numbers<float>(random, inputs);
   for (float& positive : gamma) positive = std::fabs(positive);
   for (float& positive : beta) positive = std::fabs(positive) + 0.5f;
-  const linear::Weights square(gamma.data(), beta.data(), inputs, inputs,
-                               linear::Products::kFloats);
+  const auto square = [&](linear::Products products) {
+    return linear::Weights(gamma.data(), beta.data(), inputs, inputs, products);
+  };
   for (const linear::After after : {linear::After::kTimesRoot, linear::After::kOverRoot}) {
     check_alike<T>(rows * inputs, [&](cpu::Isa isa, T* out) {
       std::copy(x.begin(), x.end(), out);
-      linear::compute({square,
+      const bool tiles = sizeof(T) == 2 && isa == cpu::Isa::kAmx;
+      const linear::Weights mix =
+          square(tiles ? linear::Products::kTiles : linear::Products::kFloats);
+      linear::compute({mix,
                        nullptr,
                        sizeof(T) == 2,
                        rows,

@@ -139,6 +139,52 @@ def test_a_feed_forward_half_is_the_definition(
 
 
 @every_kernel
+@pytest.mark.parametrize("rows", [1, 64, 130])
+def test_weights_that_are_larger_than_a_cache(isa, products, rows):
+    """Tiles multiply more rows at once by them."""
+    dtype = torch.float32 if products == "floats" else torch.bfloat16
+    generator = torch.Generator().manual_seed(rows)
+    x = operand(generator, rows, 400, 8, dtype)
+    first, second = weights(generator, 1000, 400), weights(generator, 400, 1000)
+    biases = torch.randn(1000, generator=generator), torch.randn(400, generator=generator)
+    out = torch.full((rows, 400), float("nan"), dtype=dtype)
+    packed(first, biases[0], products).run(
+        array(x),
+        array(out),
+        second=packed(second, biases[1], products),
+        residual=array(x),
+        activation="gelu",
+        threads=2,
+        isa=isa,
+    )
+    between = F.gelu(F.linear(x.double(), first.double(), biases[0].double()))
+    expected = F.linear(between, second.double(), biases[1].double()) + x.double()
+    check(out, expected, dtype, products)
+
+
+@every_kernel
+@pytest.mark.parametrize("channels", [15, 48, 64])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_a_norm_of_rows_far_from_zero(isa, products, channels, spread):
+    """Of numbers that are all equal it is nothing but its offsets."""
+    dtype = torch.float32 if products == "floats" else torch.bfloat16
+    generator = torch.Generator().manual_seed(channels)
+    x = (200 + spread * torch.randn(20, channels, generator=generator)).to(dtype)
+    factors, offsets = torch.randn(2, channels, generator=generator)
+    out = torch.full((20, 32), float("nan"), dtype=dtype)
+    weight, bias = weights(generator, 32, channels), torch.randn(32, generator=generator)
+    packed(weight, bias, products).run(
+        array(x), array(out), norm=(factors.numpy(), offsets.numpy()), epsilon=1e-5, isa=isa
+    )
+    normal = F.layer_norm(x.double(), (channels,), factors.double(), offsets.double(), 1e-5)
+    expected = F.linear(normal, weight.double(), bias.double())
+    if products == "floats":  # whose mean is rounded as a number of its size
+        torch.testing.assert_close(out.double(), expected, rtol=0, atol=2e-2)
+    else:
+        check(out, expected, dtype, products)
+
+
+@every_kernel
 @every_dtype
 @settings(max_examples=25, deadline=None)
 @given(
@@ -173,6 +219,21 @@ def test_gelu_is_exact_to_float32_s_last_bits_everywhere(isa, products):
     one.run(array(x), array(out), activation="gelu", isa=isa)
     error = (out.double() - F.gelu(x.double())).abs()
     assert (error <= 2e-7 + 2.0**-23 * x.double().abs()).all()
+
+
+@every_kernel
+def test_gelu_is_exact_to_bfloat16_s_last_bits_everywhere(isa, products):
+    """Of whole vectors, too, and of single ones."""
+    if products == "floats":
+        return
+    x = torch.linspace(-12, 12, 4800).reshape(-1, 48).bfloat16()
+    out = torch.full_like(x, float("nan"))
+    same = packed(torch.eye(48), torch.zeros(48), products)
+    same.run(array(x), array(out), activation="gelu", isa=isa)
+    error = (out.double() - F.gelu(x.double())).abs()
+    # Words of a row share a scale.
+    rounding = 2.0**-8 * F.gelu(x.double()).abs() + (2e-3 if products == "words" else 1e-4)
+    assert (error <= rounding).all()
 
 
 @every_kernel
@@ -300,9 +361,11 @@ def test_tiles_only_beside_the_instruction_set_that_is_asked_for(monkeypatch):
     with pytest.raises(ValueError, match="bfloat16"):
         linear.run(np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32))
     monkeypatch.delenv("LIC_FAST_ISA", raising=False)
-    assert _C.multiplies_tiles() and row_products.products_for(torch.bfloat16) == "tiles"
+    assert _C.multiplies_tiles()
+    assert row_products.products_for(torch.bfloat16) == "tiles"
     monkeypatch.setenv("LIC_FAST_ISA", "avx512vnni")
-    assert not _C.multiplies_tiles() and row_products.products_for(torch.bfloat16) != "tiles"
+    assert not _C.multiplies_tiles()
+    assert row_products.products_for(torch.bfloat16) != "tiles"
 
 
 @pytest.mark.skipif("amx" in rans.instruction_sets(), reason="there are tiles on this CPU")
