@@ -5,12 +5,12 @@ activation behind, and a feed-forward half from norm to residual, so that what l
 in the nearest caches. For channels by the dozen that is half of the time that oneDNN's matrix
 products and single passes take (``benchmarks/results/layers.md``).
 
-Maps of bfloat16 are multiplied by tiles of AMX, with sums in float32, where the processor has them:
-so cheap are products then that norms, activations and memory are most of the time. Else they are
-multiplied as pairs, with such sums, where the processor does so at twice the rate of float32. Else
-they are multiplied as words of 16 bits, with sums of integers, where it multiplies those faster than
-float32 (AVX2, AVX512-VNNI): over a scale for each row and one for each output a word has 11 bits and
-more, and its rounding disappears in that of the maps.
+Maps of bfloat16 are multiplied by tiles of AMX, with sums in float32, where the processor has
+them: so cheap are products then that norms, activations and memory are most of the time. Else they
+are multiplied as pairs, with such sums, where the processor does so at twice the rate of float32.
+Else they are multiplied as words of 16 bits, with sums of integers, where it multiplies those
+faster than float32 (AVX2, AVX512-VNNI): over a scale for each row and one for each output a word
+has 11 bits and more, and its rounding disappears in that of the maps.
 """
 
 from __future__ import annotations
