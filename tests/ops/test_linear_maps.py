@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lic_fast import backend, ops
-from lic_fast.ops import onednn, row_products
+from lic_fast.ops import onednn, row_products, winograd
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.gdn import reference as gdn_reference
 from lic_fast.ops.linear import activated
@@ -278,7 +278,7 @@ def test_bfloat16_is_computed_in_float32_where_the_cpu_has_none(monkeypatch):
     turned = weight.transpose(0, 1).contiguous()
     skip = torch.randn(1, 7, 5, 5, generator=generator).bfloat16()
     two, one = {"stride": (2, 2), "padding": (1, 1)}, weight[:, :, 0, 0].contiguous()
-    with row_products.onednn_products():
+    with row_products.onednn_products(), winograd.direct_convolutions():
         found = [
             ops.conv2d(x, weight, bias, activation="gelu", residual=skip, **two),
             ops.conv_transpose2d(x, turned, bias, **two),
