@@ -134,7 +134,8 @@ void check_winograd(std::mt19937& random) {
   std::vector<std::int32_t> sums(height * c.width * groups * group_out);
   problem.sums = integer::dense_view(sums.data(), height, c.width, groups * group_out);
   for (const cpu::Isa isa : cpu::supported()) {
-    CHECK(integer::choose(problem, isa, 2).form != integer::Form::kDirect);
+    const bool by_winograd = integer::choose(problem, isa, 2).form != integer::Form::kDirect;
+    CHECK(by_winograd == (isa != cpu::Isa::kAmx));
     for (std::size_t wrong_half = 0; wrong_half < 3; ++wrong_half) {
       for (std::size_t half = 0; half < 2; ++half) {
         problem.x[half] = integer::dense_view<const std::uint8_t>(
