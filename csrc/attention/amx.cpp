@@ -217,6 +217,7 @@ class TileBand {
   LIC_FAST_TARGET void ask_for_next(const Band::Places& places, std::size_t begin) const {
     const std::size_t last = begin + size_ - 1, beside = shared_.problem.window * channels_;
     for (std::size_t j = 0; j < kTokens; ++j) {
+      if (places.outs[j] == nullptr) continue;
       const std::uint16_t* const next = row(places.rows, j, 3 * beside + last);
       for (std::size_t i = 0; i < 3; ++i) LIC_FAST_PREFETCH(next + i * channels_);
       LIC_FAST_PREFETCH_WRITTEN(static_cast<std::uint16_t*>(places.outs[j]) + beside + last);

@@ -13,6 +13,7 @@
 
 #if defined(__linux__) && defined(__x86_64__) && \
     (defined(__clang__) ? __clang_major__ >= 12 : __GNUC__ >= 11)
+#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 // Tiles are Linux's, which a process has to ask for them, and of compilers that know them.
@@ -99,9 +100,13 @@ inline bool tiles_permitted() {
 inline bool supported(Isa isa) {
   if (isa == Isa::kAmx) {
 #ifdef LIC_FAST_TILES
-    return supported(Isa::kAvx512Vnni) && __builtin_cpu_supports("amx-tile") &&
-           __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-bf16") &&
-           __builtin_cpu_supports("avx512bf16") && tiles_permitted();
+    // Not all compilers that have the instructions have a name for them here.
+    constexpr unsigned kBfloat16 = 1u << 22, kTiles = 1u << 24, kInt8 = 1u << 25;
+    constexpr unsigned kAll = kBfloat16 | kTiles | kInt8;
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    static const bool has = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAll) == kAll;
+    return has && supported(Isa::kAvx512Vnni) && __builtin_cpu_supports("avx512bf16") &&
+           tiles_permitted();
 #else
     return false;
 #endif

@@ -200,12 +200,23 @@ LIC_FAST_TARGET inline void prepare_rows(const Problem& p, const std::uint16_t* 
   const std::size_t inputs = p.first.inputs;
   std::size_t i = 0;
   if (p.before == Before::kNorm && inputs % Vector::kWidth == 0) {
-    for (; i + 4 <= count; i += 4) {
-      normalise_four(p, x + i * stride, stride, to + i * to_stride, to_stride);
-      if (inputs == depth) continue;
-      for (std::size_t t = i; t < i + 4; ++t) {
-        Vector::zero().store(to + t * to_stride + inputs);  // one vector is missing
+    // A row's numbers do not depend on how many there are: the last ones are in a four, too, if
+    // need be once more, or several times.
+    static thread_local cpu::Lines<std::uint16_t> few;
+    if (count < 4) {
+      std::uint16_t* const copies = cpu::scratch(few, 4 * inputs);
+      for (std::size_t t = 0; t < 4; ++t) {
+        std::copy_n(x + std::min(t, count - 1) * stride, inputs, copies + t * inputs);
       }
+      normalise_four(p, copies, inputs, copies, inputs);
+      for (; i < count; ++i) std::copy_n(copies + i * inputs, inputs, to + i * to_stride);
+    }
+    for (; i < count; i += 4) {
+      i = std::min(i, count - 4);
+      normalise_four(p, x + i * stride, stride, to + i * to_stride, to_stride);
+    }
+    for (std::size_t t = 0; t < count && inputs < depth; ++t) {
+      Vector::zero().store(to + t * to_stride + inputs);  // one vector is missing
     }
   }
   if (p.before == Before::kSquare && inputs == depth) {

@@ -10,7 +10,8 @@ them: so cheap are products then that norms, activations and memory are most of 
 are multiplied as pairs, with such sums, where the processor does so at twice the rate of float32.
 Else they are multiplied as words of 16 bits, with sums of integers, where it multiplies those
 faster than float32 (AVX2, AVX512-VNNI): over a scale for each row and one for each output a word
-has 11 bits and more, and its rounding disappears in that of the maps.
+has 11 bits and more, and its rounding disappears in that of the maps. Of a row with an infinity,
+tiles and pairs may make NaNs where the definition has infinities.
 """
 
 from __future__ import annotations

@@ -89,6 +89,8 @@ class Convolution:
             memory_format=torch.channels_last,
         )
         groups = len(self._groups)
+        if residual is not None:
+            residual = residual.to(x.dtype).expand_as(out)
         parts = zip(
             self._groups,
             as_pixels(x).chunk(groups, 3),

@@ -12,7 +12,7 @@ between, are multiplied as float32, or as words of 16 bits where the processor m
 pairs of them faster (AVX2, AVX512-VNNI; AVX-512 without VNNI does not): each place of a tile and
 each output of the weights has a scale of its own, so that a word has 12 bits and more, and its
 rounding disappears in that of the result. Only where AMX multiplies bfloat16 in tiles is it left to
-them (:mod:`lic_fast.ops.tile_convolution`).
+them: to :mod:`lic_fast.ops.tile_convolution`, or oneDNN where ``LIC_FAST_ISA`` keeps csrc from it.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ check rans memory $memory
 check maps memory $memory "${maps[@]}"
 check integer memory $memory "${integer[@]}"
 check program memory $memory "${program[@]}"
+check transformer memory $memory "${program[@]}"
 check program threads -fsanitize=thread "${program[@]}"
 check threads threads -fsanitize=thread "${kernels[@]}"
 

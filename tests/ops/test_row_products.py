@@ -139,6 +139,36 @@ def test_a_feed_forward_half_is_the_definition(
 
 
 @every_kernel
+@pytest.mark.parametrize("inputs", [40, 48, 64])
+def test_a_row_does_not_depend_on_how_many_there_are(isa, products, inputs):
+    generator = torch.Generator().manual_seed(inputs)
+    dtype = torch.float32 if products == "floats" else torch.bfloat16
+    first = packed(weights(generator, 80, inputs), torch.randn(80), products)
+    second = packed(weights(generator, inputs, 80), torch.randn(inputs), products)
+    norm = torch.randn(inputs, generator=generator), torch.randn(inputs, generator=generator)
+    x = torch.randn(39, inputs, generator=generator).to(dtype)
+
+    def halves(rows):
+        out = torch.full_like(rows, float("nan"))
+        first.run(
+            array(rows),
+            array(out),
+            second=second,
+            residual=array(rows),
+            norm=tuple(n.numpy() for n in norm),
+            epsilon=1e-5,
+            activation="gelu",
+            isa=isa,
+        )
+        return out
+
+    whole = halves(x)
+    for count in (1, 2, 3, 4, 5, 6, 7, 33):
+        for begin in (0, 39 - count):
+            assert torch.equal(halves(x[begin : begin + count].clone()), whole[begin:][:count])
+
+
+@every_kernel
 @pytest.mark.parametrize("rows", [1, 64, 130])
 def test_weights_that_are_larger_than_a_cache(isa, products, rows):
     """Tiles multiply more rows at once by them."""
