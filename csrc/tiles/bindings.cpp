@@ -66,8 +66,6 @@ void run(const Weights& weights, const py::array& x, py::array out,
 }  // namespace
 
 void bind(py::module_& module) {
-  module.def("convolves_by_tiles", &usable,
-             "Whether TileConvolution can run here, and LIC_FAST_ISA does not forbid it.");
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "TileConvolution",
       "Weights and bias of a convolution by tiles; see lic_fast.ops.tile_convolution.")

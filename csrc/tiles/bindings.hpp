@@ -4,7 +4,7 @@
 
 namespace lic_fast::tiles {
 
-/// Adds the class `TileConvolution` and `convolves_by_tiles` to the module.
+/// Adds the class `TileConvolution` to the module.
 void bind(pybind11::module_& module);
 
 }  // namespace lic_fast::tiles

@@ -162,8 +162,6 @@ Weights::Weights(const float* weights, const float* bias, std::size_t outputs_, 
   }
 }
 
-bool usable() { return cpu::default_isa() == cpu::Isa::kAmx; }
-
 void compute(const Problem& problem, unsigned threads) {
   if (!cpu::supported(cpu::Isa::kAmx)) {
     throw std::invalid_argument("this CPU has no tiles of bfloat16, or they are not permitted");

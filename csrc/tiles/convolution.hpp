@@ -118,9 +118,6 @@ struct Part {
   std::size_t next_pixel, next_row, next_run;
 };
 
-/// Whether this CPU, with the instruction set that is chosen, has what compute() needs.
-bool usable();
-
 /// Computes `out`. Throws std::invalid_argument where the CPU has no tiles.
 void compute(const Problem& problem, unsigned threads);
 

@@ -8,7 +8,8 @@ processors on which the extension's own threads are to compute what follows. Wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.rows import array
 from lic_fast.ops.threads import threads
 
-__all__ = ["as_pixels", "channels_last", "dense", "stacked"]
+__all__ = ["as_pixels", "channels_last", "dense", "of_groups", "stacked"]
 
 
 def dense(x: Tensor) -> Tensor:
@@ -41,6 +42,16 @@ def as_pixels(x: Tensor) -> Tensor:
     if x.shape[1] > 1 and x.stride(1) != 1:
         x = channels_last(x)
     return x.permute(0, 2, 3, 1)
+
+
+def of_groups(
+    groups: int, x: Tensor, out: Tensor, residual: Tensor | None
+) -> Iterator[tuple[Any, Any, Any]]:
+    """Each group's channels of all three, which a convolution reads, writes and adds, as arrays."""
+    skips = [None] * groups if residual is None else as_pixels(residual).chunk(groups, 3)
+    parts = zip(as_pixels(x).chunk(groups, 3), as_pixels(out).chunk(groups, 3), skips, strict=True)
+    for source, into, skip in parts:
+        yield array(source), array(into), None if skip is None else array(skip)
 
 
 def stacked(maps: Sequence[Tensor]) -> Tensor:

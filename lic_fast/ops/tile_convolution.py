@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from lic_fast import _C
-from lic_fast.ops.copies import as_pixels
+from lic_fast.ops.copies import of_groups
 from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.prepared import prepared, present
-from lic_fast.ops.rows import array
 from lic_fast.ops.threads import threads
 from lic_fast.ops.winograd import may_compute
 
@@ -47,7 +46,7 @@ def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1
         and tuple(stride) in ((1, 1), (2, 2))
         and (groups == 1 or inputs >= _LEAST)
         and may_compute()
-        and _C.convolves_by_tiles()
+        and _C.multiplies_tiles()
     )
 
 
@@ -91,18 +90,12 @@ class Convolution:
         groups = len(self._groups)
         if residual is not None:
             residual = residual.to(x.dtype).expand_as(out)
-        parts = zip(
-            self._groups,
-            as_pixels(x).chunk(groups, 3),
-            as_pixels(out).chunk(groups, 3),
-            [None] * groups if residual is None else as_pixels(residual).chunk(groups, 3),
-            strict=True,
-        )
-        for weights, source, into, skip in parts:
+        parts = of_groups(groups, x, out, residual)
+        for weights, (source, into, skip) in zip(self._groups, parts, strict=True):
             weights.run(
-                array(source),
-                array(into),
-                residual=None if skip is None else array(skip),
+                source,
+                into,
+                residual=skip,
                 activation=activation,
                 stride=self._stride,
                 shuffle=shuffle,

@@ -26,10 +26,9 @@ import torch
 from torch import Tensor
 
 from lic_fast import _C
-from lic_fast.ops.copies import as_pixels
+from lic_fast.ops.copies import of_groups
 from lic_fast.ops.onednn import Activation, Pair, has_tiles
 from lic_fast.ops.prepared import prepared, present
-from lic_fast.ops.rows import array
 from lic_fast.ops.threads import threads
 
 __all__ = [
@@ -181,19 +180,13 @@ class Convolution:
             (batch, outputs, *sides), dtype=x.dtype, memory_format=torch.channels_last
         )
         groups = len(self._groups)
-        parts = zip(
-            self._groups,
-            as_pixels(x).chunk(groups, 3),
-            as_pixels(out).chunk(groups, 3),
-            [None] * groups if residual is None else as_pixels(residual).chunk(groups, 3),
-            strict=True,
-        )
-        for (weights, bias), source, into, skip in parts:
+        parts = of_groups(groups, x, out, residual)
+        for (weights, bias), (source, into, skip) in zip(self._groups, parts, strict=True):
             weights.run(
-                array(source),
+                source,
                 bias,
-                array(into),
-                residual=None if skip is None else array(skip),
+                into,
+                residual=skip,
                 activation=activation,
                 phases=self._phases,
                 shuffle=shuffle,

@@ -17,7 +17,7 @@ with_tiles = pytest.mark.skipif(
     "amx" not in rans.instruction_sets(), reason="this CPU has no tiles of AMX"
 )
 by_default = pytest.mark.skipif(
-    not _C.convolves_by_tiles(), reason="this CPU, or LIC_FAST_ISA, has no tiles of AMX"
+    not _C.multiplies_tiles(), reason="this CPU, or LIC_FAST_ISA, has no tiles of AMX"
 )
 # Of sums of some thousand products in float32, for normal numbers.
 ABSOLUTE = 2e-5
