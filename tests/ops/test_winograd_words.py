@@ -48,8 +48,9 @@ def definition(x, weight, bias):
     return out.permute(0, 2, 3, 1)
 
 
-def check(actual, expected):
-    limit = RELATIVE * max(1.0, expected.abs().max().item())
+def check(actual, expected, size=1.0):
+    """Of results of which an ordinary map has some as large as `size`."""
+    limit = RELATIVE * max(size, expected.abs().max().item())
     torch.testing.assert_close(actual.double(), expected, rtol=2.0**-8, atol=limit)
 
 
@@ -82,7 +83,8 @@ def test_is_the_definition_but_for_a_rounding(
     found = convolved(isa, x, weight, bias, activation, skip, threads)
     expected = definition(x, weight, bias)
     expected = expected if skip is None else expected + skip.double()
-    check(found, activated(expected, activation))
+    # Sums have a deviation of one and more, of which a small map may have only the least.
+    check(found, activated(expected, activation), size=3.0)
 
 
 @each_isa
