@@ -231,6 +231,7 @@ class TileConvolution:
         *,
         residual: npt.NDArray[Any] | None = None,
         activation: str = "none",
+        behind: float = 0.0,
         stride: int = 1,
         shuffle: int = 1,
         threads: int = 1,

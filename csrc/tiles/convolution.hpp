@@ -94,6 +94,7 @@ struct Problem {
   Map<const std::uint16_t> residual;  // like out; without data: none
   Map<std::uint16_t> out;
   Activation activation;
+  float behind = 0.0f;  // times the residual is added behind the activation; 0: once before it
 
   std::size_t rows() const { return (height + stride - 1) / stride; }
   std::size_t columns() const { return (width + stride - 1) / stride; }

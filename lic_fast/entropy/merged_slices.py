@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from lic_fast.ops import add_residual, onednn, winograd
 from lic_fast.ops.copies import stacked
-from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.dispatch import fast_on_cpu, untrained
 from lic_fast.ops.prepared import prepared
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def may_merge(networks: SliceNetworks, latents: Tensor) -> bool:
     if networks.mean_attention is not None or networks.scale_attention is not None:
         return False
     every = [*networks.mean, *networks.scale, *networks.lrp]
-    if not fast_on_cpu(latents, *(p for network in every for p in network.parameters())):
+    if not fast_on_cpu(latents) or not untrained(*every):
         return False
     return alike(every)
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from lic_fast.models.modules import Sequential, watched
-from lic_fast.ops.bands import in_bands
-from lic_fast.ops.dispatch import inference
+from lic_fast.ops.bands import in_bands, rows_of_band
+from lic_fast.ops.dispatch import inference, untrained
 
 __all__ = ["BandedSequential", "banded"]
 
@@ -38,7 +38,10 @@ def banded(
         align: See there. Where H is no multiple of the rows that a row of the result takes,
             there are no bands.
     """
-    if not inference(x, *owner.parameters()) or any(map(watched, owner.modules())):
+    # Most maps are small, and to look through a module's modules takes a while.
+    if rows_of_band(x, halo=halo, width=width, align=align, wide=True) >= x.shape[2]:
+        return layers(x)
+    if not inference(x) or not untrained(owner) or any(map(watched, owner.modules())):
         return layers(x)
     if (scale * x.shape[2]) % 1 != 0:
         return layers(x)

@@ -16,6 +16,7 @@ from lic_fast import ops
 from lic_fast.entropy.integer.activation import ExactGELU, ExactLeakyReLU, ExactReLU
 from lic_fast.entropy.integer.chain import integer_chain
 from lic_fast.entropy.integer.conv import IntegerConv2d
+from lic_fast.ops import tile_convolution
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.onednn import Activation, Pair
 from lic_fast.ops.row_products import Norm
@@ -221,11 +222,27 @@ class SubpixelConv(Sequential):
         """(B, N, H, W) to (B, M, r * H, r * W), behind the activation."""
         return subpixel_conv(x, self[0], self[1], activation)
 
+    def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
+        """The result for x, and `residual`, which nobody else may hold."""
+        conv: Any = self[0]
+        shuffle: Any = self[1]
+        fused = not watched(self) and _fused_shuffle(x, conv, shuffle)
+        # Of filtered convolutions the sum takes as long in one step as in two.
+        if not fused or not tile_convolution.fits(x, conv.weight, conv.stride, conv.padding):
+            return added(residual, self(x))
+        return ops.subpixel_conv2d(
+            x,
+            conv.weight,
+            conv.bias,
+            shuffle.upscale_factor,
+            padding=conv.padding,
+            residual=residual,
+        )
+
 
 def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "none") -> Tensor:
     """A :class:`Conv2d`, the activation and a :class:`torch.nn.PixelShuffle`."""
-    plain = not isinstance(conv, Conv2d) or watched(conv) or watched(shuffle)
-    if plain or conv.stride != (1, 1) or conv.groups != 1 or not fast_on_cpu(x, conv.weight):
+    if not _fused_shuffle(x, conv, shuffle):
         return shuffle(conv(x, activation))
     return ops.subpixel_conv2d(
         x,
@@ -235,6 +252,12 @@ def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "
         padding=conv.padding,
         activation=activation,
     )
+
+
+def _fused_shuffle(x: Tensor, conv: Any, shuffle: Any) -> bool:
+    if not isinstance(conv, Conv2d) or watched(conv) or watched(shuffle):
+        return False
+    return conv.stride == (1, 1) and conv.groups == 1 and fast_on_cpu(x, conv.weight)
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:

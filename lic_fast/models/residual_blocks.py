@@ -7,8 +7,18 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lic_fast import ops
 from lic_fast.models.bands import banded
-from lic_fast.models.modules import GDN, Conv2d, added, conv1x1, conv3x3, subpel_conv3x3
+from lic_fast.models.modules import (
+    GDN,
+    Conv2d,
+    added,
+    conv1x1,
+    conv3x3,
+    fusible,
+    subpel_conv3x3,
+)
+from lic_fast.ops.dispatch import fast_on_cpu
 
 __all__ = ["ResidualBlock", "ResidualBlockUpsample", "ResidualBlockWithStride"]
 
@@ -24,11 +34,29 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, H, W)."""
-        return added(self.branch(x), x if self.skip is None else self.skip(x))
+        skip = x if self.skip is None else self.skip(x)
+        if fusible(Conv2d, self.conv2) and fast_on_cpu(x, skip):
+            return self.with_skip(x, skip)
+        return added(self.conv2(self.conv1(x, "leaky_relu"), "leaky_relu"), skip)
 
-    def branch(self, x: Tensor) -> Tensor:
-        """The same without the skip."""
-        return self.conv2(self.conv1(x, "leaky_relu"), "leaky_relu")
+    def with_skip(
+        self, x: Tensor, skip: Tensor, factor: float = 1.0, out: Tensor | None = None
+    ) -> Tensor:
+        """The branch of x and `factor` times this skip, written to `out` if there is one.
+
+        Where nobody has hooks in the second convolution, and no gradient is asked for with `out`.
+        """
+        last: Any = self.conv2
+        return ops.skipped_conv2d(
+            self.conv1(x, "leaky_relu"),
+            last.weight,
+            last.bias,
+            skip,
+            padding=last.padding,
+            activation="leaky_relu",
+            factor=factor,
+            out=out,
+        )
 
 
 class ResidualBlockWithStride(nn.Module):
@@ -83,4 +111,4 @@ class ResidualBlockUpsample(nn.Module):
 
     def _whole(self, x: Tensor) -> Tensor:
         out = self.igdn(self.conv(self.subpel_conv(x, "leaky_relu")), overwrite=True)
-        return added(out, self.upsample(x))
+        return self.upsample.added_to(out, x)

@@ -43,7 +43,7 @@ from lic_fast.models.residual_blocks import (
     ResidualBlockUpsample,
     ResidualBlockWithStride,
 )
-from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.dispatch import fast_on_cpu, untrained
 
 __all__ = ["TCM"]
 
@@ -377,8 +377,9 @@ class ConvTransBlock(nn.Module):
         return banded(self, self._whole, x, halo=halo, width=width, align=attention.window_size)
 
     def _whole(self, x: Tensor) -> Tensor:
-        plain = fusible(Conv2d, self.conv1_1) and fusible(ResidualBlock, self.conv_block)
-        if plain and not self.training and fast_on_cpu(x, *self.parameters()):
+        plain = fusible(Conv2d, self.conv1_1, self.conv_block.conv2)
+        plain = plain and fusible(ResidualBlock, self.conv_block) and not self.training
+        if plain and fast_on_cpu(x) and untrained(self):
             return self._halves(x)
         conv, trans = self.conv1_1(x).chunk(2, 1)
         conv = added(self.conv_block(conv), conv)
@@ -391,8 +392,7 @@ class ConvTransBlock(nn.Module):
         both = torch.empty_like(x, memory_format=torch.channels_last).permute(0, 2, 3, 1)
         conv_out, trans_out = both.chunk(2, 3)
         # One skip is the residual block's own, the other lies around it.
-        branch, skip = (y.permute(0, 2, 3, 1) for y in (self.conv_block.branch(conv), conv))
-        ops.residual_sum(branch, skip, 2.0, out=conv_out)
+        self.conv_block.with_skip(conv, conv, 2.0, out=conv_out.permute(0, 3, 1, 2))
         self.trans_block(trans.permute(0, 2, 3, 1), out=trans_out)
         return self.conv1_2(both.permute(0, 3, 1, 2), residual=x)
 

@@ -29,6 +29,7 @@ from lic_fast.ops.quantize import (
     to_symbols,
 )
 from lic_fast.ops.residual_sum import residual_sum
+from lic_fast.ops.skipped_conv2d import skipped_conv2d
 from lic_fast.ops.window_attention import relative_position_index, window_attention
 from lic_fast.ops.winograd import compact_weights
 
@@ -64,6 +65,7 @@ __all__ = [
     "reused_memory",
     "round_ste",
     "scale_index",
+    "skipped_conv2d",
     "subpixel_conv2d",
     "to_symbols",
     "window_attention",

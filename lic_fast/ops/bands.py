@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lic_fast.ops.memory import MAPPED_FROM, release_memory
 
-__all__ = ["in_bands"]
+__all__ = ["in_bands", "rows_of_band"]
 
 # Elements of the widest intermediate of a band. For layers that are next to each other in the
 # cache's reach: 16 MiB in float32, a few bands' worth of it.
@@ -19,6 +19,14 @@ _ELEMENTS = 1 << 22
 _MANY_ELEMENTS = 1 << 25
 # Of a map about as large as the heap keeps blocks.
 _BYTES = MAPPED_FROM // 2
+
+
+def rows_of_band(x: Tensor, *, halo: int, width: int, align: int = 1, wide: bool = False) -> int:
+    """Rows of a band of x, (B, N, H, W), as :func:`in_bands` chooses them; H and more for all."""
+    halo = -(-halo // align) * align
+    elements = _MANY_ELEMENTS if wide else _ELEMENTS
+    rows = max(1, 8 * halo, elements // max(1, len(x) * width))
+    return -(-rows // align) * align
 
 
 def in_bands(
@@ -47,9 +55,7 @@ def in_bands(
     """
     height = x.shape[2]
     halo = -(-halo // align) * align
-    elements = _MANY_ELEMENTS if wide else _ELEMENTS
-    rows = max(1, 8 * halo, elements // max(1, len(x) * width))
-    rows = -(-rows // align) * align
+    rows = rows_of_band(x, halo=halo, width=width, align=align, wide=wide)
     if rows >= height:
         return layers(x)
     if wide and x.is_cpu and scale * x.nbytes >= _BYTES:

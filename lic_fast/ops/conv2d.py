@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -117,8 +118,11 @@ def subpixel_conv2d(
     *,
     padding: Pair,
     activation: Activation = "none",
+    residual: Tensor | None = None,
 ) -> Tensor:
     """``pixel_shuffle(conv2d(x, weight), r)``, see :mod:`lic_fast.ops.subpixel`.
+
+    With a residual, ``activation(pixel_shuffle(conv2d(x, weight) + bias, r) + residual)``.
 
     Args:
         x: (B, N, H, W), float32, bfloat16 or float16; best with channels last.
@@ -127,12 +131,15 @@ def subpixel_conv2d(
         r: Pixels along a side that each becomes.
         padding: See :func:`conv2d`.
         activation: See :func:`conv2d`.
+        residual: Of the result's shape, or None.
 
     Returns:
         (B, M, r * H', r * W'), of the type of `x`.
     """
-    if not fast_on_cpu(x, weight, bias):
-        return F.pixel_shuffle(conv2d(x, weight, bias, padding=padding, activation=activation), r)
+    before: Activation = activation if residual is None else "none"
+    if not fast_on_cpu(x, weight, bias, residual):
+        out = F.pixel_shuffle(conv2d(x, weight, bias, padding=padding, activation=before), r)
+        return out if residual is None else activated(out + residual, activation)
     weight, bias = prepared(
         ("sub-pixel", r),
         present(weight, bias),
@@ -141,19 +148,28 @@ def subpixel_conv2d(
             None if bias is None else pixels_first(bias.detach(), r),
         ),
     )
-    return _shuffled_conv2d(x, weight, bias, r, padding, activation)
+    return _shuffled_conv2d(x, weight, bias, r, padding, activation, residual)
 
 
 def _shuffled_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, r: int, padding: Pair, activation: Activation
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    r: int,
+    padding: Pair,
+    activation: Activation = "none",
+    residual: Tensor | None = None,
 ) -> Tensor:
     """The convolution to pixels first, and its pixels where they belong."""
+    form: dict[str, Any] = {"activation": activation, "residual": residual, "shuffle": r}
     if winograd.fits(x, weight, (1, 1), padding) and winograd.shuffles(weight, r):
-        return winograd.convolve(x, weight, bias, activation=activation, shuffle=r)
+        return winograd.convolve(x, weight, bias, **form)
     if tile_convolution.fits(x, weight, (1, 1), padding):
-        return tile_convolution.convolve(x, weight, bias, activation=activation, shuffle=r)
-    out = conv2d(x, weight, bias, padding=padding, activation=activation)
-    return shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
+        return tile_convolution.convolve(x, weight, bias, **form)
+    before: Activation = activation if residual is None else "none"
+    out = conv2d(x, weight, bias, padding=padding, activation=before)
+    out = shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
+    return out if residual is None else activated(out + residual, activation)
 
 
 def conv_transpose2d(
@@ -184,7 +200,7 @@ def conv_transpose2d(
             fits = (winograd.fits, tile_convolution.fits)
             if weight.shape[1] <= _FEW or any(f(x, form, (1, 1), (halo, halo)) for f in fits):
                 wide, repeated = _as_subpixel(weight, bias, stride[0], padding[0])
-                return _shuffled_conv2d(x, wide, repeated, stride[0], (halo, halo), "none")
+                return _shuffled_conv2d(x, wide, repeated, stride[0], (halo, halo))
         convolve = prepared(
             ("conv_transpose2d", x.dtype, stride, padding, output_padding),
             present(weight, bias),

@@ -18,6 +18,7 @@ __all__ = [
     "inference",
     "transform_type",
     "untraced",
+    "untrained",
 ]
 
 
@@ -54,6 +55,14 @@ def untraced(x: Tensor, *others: Tensor | None) -> bool:
         not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not (torch.is_grad_enabled() and any(_requires_grad(t) for t in (x, *others)))
+    )
+
+
+def untrained(*modules: nn.Module) -> bool:
+    """Whether no gradient of the modules' parameters is asked for."""
+    # Where there are none at all, there is nothing to look for in hundreds of modules.
+    return not torch.is_grad_enabled() or not any(
+        parameter.requires_grad for module in modules for parameter in module.parameters()
     )
 
 

@@ -78,15 +78,18 @@ class Convolution:
         activation: Activation = "none",
         residual: Tensor | None = None,
         shuffle: int = 1,
+        behind: float = 0.0,
+        out: Tensor | None = None,
     ) -> Tensor:
         """(B, N, H, W) to (B, M, H', W') with channels last; see :func:`convolve`."""
         batch, _, height, width = x.shape
-        sides = (-(-side // self._stride) * shuffle for side in (height, width))
-        out = torch.empty(
-            (batch, self._outputs // shuffle**2, *sides),
-            dtype=x.dtype,
-            memory_format=torch.channels_last,
-        )
+        if out is None:
+            sides = (-(-side // self._stride) * shuffle for side in (height, width))
+            out = torch.empty(
+                (batch, self._outputs // shuffle**2, *sides),
+                dtype=x.dtype,
+                memory_format=torch.channels_last,
+            )
         groups = len(self._groups)
         if residual is not None:
             residual = residual.to(x.dtype).expand_as(out)
@@ -97,6 +100,7 @@ class Convolution:
                 into,
                 residual=skip,
                 activation=activation,
+                behind=behind,
                 stride=self._stride,
                 shuffle=shuffle,
                 threads=threads(),
@@ -113,6 +117,8 @@ def convolve(
     activation: Activation = "none",
     residual: Tensor | None = None,
     shuffle: int = 1,
+    behind: float = 0.0,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The convolution of :func:`lic_fast.ops.conv2d`, where :func:`fits` holds.
 
@@ -128,13 +134,15 @@ def convolve(
         residual: Of the result's shape, or None.
         shuffle: Pixels r along a side that a pixel of the result becomes; its channels are (r, r,
             M / r^2). Without groups.
+        behind: Times the residual is added behind the activation; 0: once before it.
+        out: Where the result goes, its channels side by side, or None.
 
     Returns:
-        (B, M / r^2, r * H', r * W'), bfloat16, with channels last.
+        (B, M / r^2, r * H', r * W'), bfloat16: `out`, or with channels last.
     """
     convolution = prepared(
         ("tile convolution", stride, groups),
         present(weight, bias),
         lambda: Convolution(weight, bias, stride, groups),
     )
-    return convolution(x, activation, residual, shuffle)
+    return convolution(x, activation, residual, shuffle, behind, out)
