@@ -4,12 +4,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
 
 #include "cpu/isa.hpp"
 
 #if defined(__GLIBC__)
 #include <malloc.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace lic_fast::cpu {
@@ -24,6 +30,49 @@ inline bool set_malloc_thresholds(int map_from, int keep) {
   static_cast<void>(map_from);
   static_cast<void>(keep);
   return false;
+#endif
+}
+
+#if defined(__GLIBC__) && defined(MADV_HUGEPAGE)
+#define LIC_FAST_HUGE_PAGES
+
+/// Where malloc's heap begins, 0 if it has none that grows by sbrk.
+inline std::uintptr_t heap_begin() {
+  static const std::uintptr_t begin = [] {
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+      if (line.find("[heap]") == std::string::npos) continue;
+      return static_cast<std::uintptr_t>(std::strtoull(line.c_str(), nullptr, 16));
+    }
+    return std::uintptr_t{0};
+  }();
+  return begin;
+}
+#endif
+
+/// Asks the system to back the heap by huge pages, with so many bytes that malloc hands out next:
+/// without them a good part of what maps and weights cost is looking up where their pages are. The
+/// bytes are asked for in blocks, below the size from which on malloc takes each from the system
+/// anew. It takes addresses, but no memory; where there are no huge pages nothing changes.
+inline void prefer_huge_pages(std::size_t bytes, std::size_t block) {
+#ifdef LIC_FAST_HUGE_PAGES
+  std::vector<void*> blocks;
+  for (std::size_t total = 0; total + block <= bytes; total += block) {
+    void* const memory = std::malloc(block);
+    if (memory == nullptr) break;
+    blocks.push_back(memory);
+  }
+  constexpr std::uintptr_t kPage = std::uintptr_t{1} << 21;
+  const std::uintptr_t begin = (heap_begin() + kPage - 1) / kPage * kPage;
+  const std::uintptr_t end = reinterpret_cast<std::uintptr_t>(sbrk(0)) / kPage * kPage;
+  if (begin != 0 && begin < end) {
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  }
+  // From the top downwards, so that each becomes part of it.
+  for (; !blocks.empty(); blocks.pop_back()) std::free(blocks.back());
+#else
+  static_cast<void>(bytes);
+  static_cast<void>(block);
 #endif
 }
 

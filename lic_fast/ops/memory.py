@@ -4,6 +4,9 @@ glibc's malloc takes every block of 32 MiB and more from the system and gives it
 back when it is freed. A feature map of a photograph is larger, so that each of
 its pages is faulted in anew for each layer: on the machines measured, as long
 as the layers' arithmetic takes, or longer (``benchmarks/results/models-analysis.md``).
+Pages of 4 KiB cost again whenever maps are read, since a processor remembers where
+some thousand of them are and has to look up the others: pages of 2 MiB make whole
+models up to a few percent faster (``benchmarks/results/pages.md``).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from lic_fast import _C
 
@@ -21,6 +25,7 @@ KEPT_MEBIBYTES = "LIC_FAST_KEPT_MEBIBYTES"
 
 _MEBIBYTE = 1 << 20
 _LARGEST = (1 << 31) - 1
+_reused: ContextVar[bool] = ContextVar("lic_fast_reused_memory", default=False)
 MAPPED_FROM = 256 * _MEBIBYTE
 """Blocks of so many bytes are not kept: they would leave gaps in the heap that nothing fits, for
 little gain, as with pictures that large most time is spent elsewhere."""
@@ -32,7 +37,8 @@ _MALLOCS_OWN = 32 * _MEBIBYTE
 def reused_memory() -> Iterator[None]:
     """Inside, blocks up to 256 MiB come from memory that was freed before.
 
-    Afterwards malloc goes on as usual, but keeps up to a gibibyte
+    On Linux they are of huge pages, where the system gives programs those that
+    ask for them. Afterwards malloc goes on as usual, but keeps up to a gibibyte
     (:data:`KEPT_MEBIBYTES`) at the top of its heap until
     :func:`release_memory`. Nothing changes where malloc is not glibc's.
     """
@@ -41,15 +47,25 @@ def reused_memory() -> Iterator[None]:
         yield
         return
     _C.set_malloc_thresholds(MAPPED_FROM, kept)
+    _prefer_huge_pages(kept)
+    token = _reused.set(True)
     try:
         yield
     finally:
+        _reused.reset(token)
         _C.set_malloc_thresholds(_MALLOCS_OWN, kept)
 
 
 def release_memory() -> None:
     """Gives the memory that is kept for the next picture back to the system."""
     _C.release_freed_memory()
+    if _reused.get():
+        _prefer_huge_pages(_kept_bytes())
+
+
+def _prefer_huge_pages(kept: int) -> None:
+    """For as much as most pictures take, of what may be kept: addresses, not yet memory."""
+    _C.prefer_huge_pages(kept // 2, MAPPED_FROM - _MEBIBYTE)
 
 
 def _kept_bytes() -> int:

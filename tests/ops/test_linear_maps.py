@@ -2,7 +2,12 @@
 
 import copy
 import gc
+import os
+import platform
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -266,6 +271,43 @@ def test_the_memory_that_is_kept_is_a_setting(monkeypatch):
         with ops.reused_memory():
             torch.empty(50 << 20).fill_(1)
     ops.release_memory()
+
+
+ASKED = """
+import torch
+from lic_fast import ops
+
+def asked(x):
+    inside = False
+    for line in open("/proc/self/smaps"):
+        if not line[0].isupper():
+            begin, end = (int(side, 16) for side in line.split()[0].split("-"))
+            inside = begin <= x.data_ptr() < end
+        elif inside and line.startswith("VmFlags"):
+            return "hg" in line.split()
+
+before = torch.empty(2 << 20)
+with ops.reused_memory():
+    small, large = torch.empty(2 << 20), torch.empty(50 << 20)
+    ops.release_memory()
+    more = torch.empty(20 << 20)
+    print(*(asked(x) for x in (before, small, large, more)))
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists() or "glibc" not in platform.libc_ver(),
+    reason="no huge pages to ask for",
+)
+@pytest.mark.parametrize("kept", ["1024", "0"])
+def test_memory_that_is_reused_asks_for_huge_pages(kept):
+    environment = {**os.environ, "LIC_FAST_KEPT_MEBIBYTES": kept}
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED], env=environment, capture_output=True, text=True, check=True
+    )
+    before, *inside = done.stdout.split()
+    assert before == "False"
+    assert inside == [str(kept != "0")] * 3
 
 
 @torch.no_grad()
