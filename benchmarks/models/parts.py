@@ -20,6 +20,7 @@ from lic_fast.entropy.coding import (
     open_stream,
 )
 from lic_fast.models import SliceCompressionModel
+from lic_fast.models.reading import weights_read_at_once
 
 PARTS = {
     "analysis": "g_a",
@@ -37,7 +38,8 @@ Work = Callable[[], Any]
 def works(model: SliceCompressionModel, x: Tensor) -> dict[str, Work]:
     """A function for each of the parts, of one model and one input.
 
-    Parts get what `encode` and `decode` would give them, memory layout and type included.
+    Parts get what `encode` and `decode` would give them, memory layout and type included, and
+    the transforms look at weights as there.
 
     Args:
         model: In evaluation mode, with CDF tables.
@@ -81,11 +83,18 @@ def works(model: SliceCompressionModel, x: Tensor) -> dict[str, Work]:
         for string in streams.z:
             decode_hyperlatent(string, z_shape, z_tables, streams.layout)
 
+    def reading(work: Work) -> Work:
+        def read() -> Any:
+            with weights_read_at_once(model):
+                return work()
+
+        return read
+
     return {
-        "analysis": lambda: model.analysis(*pixels[0]),
+        "analysis": reading(lambda: model.analysis(*pixels[0])),
         "hyper": hyper,
         "slices": slices,
-        "synthesis": lambda: model.synthesis(*latents[0]),
+        "synthesis": reading(lambda: model.synthesis(*latents[0])),
         "entropy encoding": entropy_encoding,
         "entropy decoding": entropy_decoding,
         "encode": lambda: model.encode(x),

@@ -3,12 +3,16 @@
 A prepared value belongs to the tensors that it was made of and is used for as
 long as they hold the same values. Writes are seen however they are made:
 ``load_state_dict``, an optimiser's step, :meth:`torch.nn.Module.to`, and also
-writes through ``.data``, which leave no trace in a tensor's version counter.
+writes through ``.data``, which leave no trace in a tensor's version counter:
+what is in memory is read, at each use or, of tensors that are :func:`read_at_once`,
+once for all uses in a block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
@@ -19,7 +23,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from lic_fast import _C
 from lic_fast.ops.threads import threads
 
-__all__ = ["prepared", "present"]
+__all__ = ["prepared", "present", "read_at_once"]
 
 _T = TypeVar("_T")
 _Stamp = tuple[Any, ...]
@@ -48,10 +52,71 @@ def prepared(key: Hashable, sources: Sequence[Tensor], build: Callable[[], _T]) 
     return value
 
 
+@contextmanager
+def read_at_once(group_of: Callable[[Tensor], Sequence[Tensor] | None]) -> Iterator[None]:
+    """Within the block the tensors of a group are read together when one of them is first used.
+
+    To read them one by one takes two to three times as long: most are too small for several
+    threads, and for what a processor reads ahead. What is written to them within the block is
+    seen by their version counters, so not through ``.data``. Within another such block this one
+    does nothing.
+
+    Args:
+        group_of: The tensors that are used with this one, it among them, or None.
+    """
+    if _reading.get() is not None:
+        yield
+        return
+    token = _reading.set(_Reading(group_of))
+    try:
+        yield
+    finally:
+        _reading.reset(token)
+
+
+class _Reading:
+    """What was read of groups of tensors. Several threads may ask."""
+
+    def __init__(self, group_of: Callable[[Tensor], Sequence[Tensor] | None]) -> None:
+        self._group_of = group_of
+        # Version, address and digest; the tensor itself, so that no other has its identity.
+        self._read: dict[int, tuple[Tensor, int, int, int]] = {}
+        self._alone: set[int] = set()
+
+    def digest(self, tensor: Tensor) -> int | None:
+        """Of its contents, None if it has to be read now."""
+        key = id(tensor)
+        if key not in self._read:
+            if key in self._alone:
+                return None
+            group = self._group_of(tensor) if _countable(tensor) else None
+            self._read_all([other for other in group or () if _countable(other)])
+            if key not in self._read:
+                self._alone.add(key)
+                return None
+        _, version, address, digest = self._read[key]
+        unchanged = version == tensor._version and address == tensor.data_ptr()
+        return digest if unchanged else None
+
+    def _read_all(self, group: Sequence[Tensor]) -> None:
+        # Before they are read: a write in the meantime is then seen later.
+        forms = [(tensor, tensor._version, tensor.data_ptr()) for tensor in group]
+        for form, digest in zip(forms, _digests(group), strict=True):
+            self._read[id(form[0])] = *form, digest
+
+
+_reading: ContextVar[_Reading | None] = ContextVar("lic_fast_reading", default=None)
+
+
+def _countable(tensor: Tensor) -> bool:
+    """Whether it is in the CPU's memory as it is, and has a version counter."""
+    return tensor.is_cpu and not isinstance(tensor, FakeTensor) and not tensor.is_inference()
+
+
 def _stamp(sources: Sequence[Tensor]) -> _Stamp:
+    reading = _reading.get()
     forms: list[Any] = []
-    pieces: list[tuple[int, int]] = []
-    copies = []  # alive until they have been read
+    unread: list[Tensor] = []
     for tensor in sources:
         address = 0 if isinstance(tensor, FakeTensor) else tensor.data_ptr()
         forms.append((tensor.dtype, tensor.shape, address))
@@ -60,12 +125,21 @@ def _stamp(sources: Sequence[Tensor]) -> _Stamp:
             # known, and nothing equals a new object.
             forms.append((tensor.device, object() if tensor.is_inference() else tensor._version))
             continue
-        if not tensor.is_contiguous():
-            tensor = tensor.detach().contiguous()
-            copies.append(tensor)
-        pieces.append((tensor.data_ptr(), tensor.nbytes))
-    # At the speed of memory, 0.3 ms for each million weights in float32 and two threads.
-    return (*forms, _C.digest(pieces, threads()))
+        digest = None if reading is None else reading.digest(tensor)
+        forms.append(digest)
+        if digest is None:
+            unread.append(tensor)
+    if unread:
+        digests = iter(_digests(unread))
+        forms = [next(digests) if form is None else form for form in forms]
+    return tuple(forms)
+
+
+def _digests(tensors: Sequence[Tensor]) -> list[int]:
+    """What tells their contents from others, read at the speed of memory."""
+    # Alive until they have been read.
+    whole = [t if t.is_contiguous() else t.detach().contiguous() for t in tensors]
+    return _C.digests([(tensor.data_ptr(), tensor.nbytes) for tensor in whole], threads())
 
 
 def present(*tensors: Tensor | None) -> list[Tensor]:

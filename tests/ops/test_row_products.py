@@ -444,24 +444,3 @@ def test_the_operators_are_alike_whoever_multiplies(here, dtype):
         ]
     for actual, wanted in zip(found, expected, strict=True):
         check(actual, wanted, dtype, "pairs" if dtype == torch.bfloat16 else "floats")
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    sizes=st.lists(st.sampled_from([0, 1, 7, 8, 32, 1000, 3 << 20]), min_size=1, max_size=3),
-    seed=st.integers(0, 2**31),
-)
-def test_a_digest_sees_every_byte_on_any_number_of_threads(sizes, seed):
-    generator = np.random.default_rng(seed)
-    pieces = [generator.integers(0, 256, size, np.uint8) for size in sizes]
-
-    def digest(threads):
-        return _C.digest([(piece.ctypes.data, piece.nbytes) for piece in pieces], threads)
-
-    before = digest(1)
-    assert digest(2) == digest(3) == before
-    filled = [piece for piece in pieces if piece.size]
-    if filled:
-        piece = filled[generator.integers(len(filled))]
-        piece[generator.integers(piece.size)] ^= 1 << generator.integers(8)
-        assert digest(2) == digest(1) != before
