@@ -53,11 +53,13 @@ inline std::uintptr_t heap_begin() {
 /// Asks the system to back the heap by huge pages, with so many bytes that malloc hands out next:
 /// without them a good part of what maps and weights cost is looking up where their pages are. The
 /// bytes are asked for in blocks, below the size from which on malloc takes each from the system
-/// anew. It takes addresses, but no memory; where there are no huge pages nothing changes.
+/// anew. That reserves addresses, and memory only where the system is told to back all at once.
+/// Threads other than the main one have heaps of their own, too small for maps; nothing changes for
+/// them, nor where there are no huge pages.
 inline void prefer_huge_pages(std::size_t bytes, std::size_t block) {
 #ifdef LIC_FAST_HUGE_PAGES
   std::vector<void*> blocks;
-  for (std::size_t total = 0; total + block <= bytes; total += block) {
+  for (std::size_t total = 0; block > 0 && total + block <= bytes; total += block) {
     void* const memory = std::malloc(block);
     if (memory == nullptr) break;
     blocks.push_back(memory);

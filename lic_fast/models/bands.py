@@ -38,10 +38,12 @@ def banded(
         align: See there. Where H is no multiple of the rows that a row of the result takes,
             there are no bands.
     """
+    if not inference(x):
+        return layers(x)
     # Most maps are small, and to look through a module's modules takes a while.
     if rows_of_band(x, halo=halo, width=width, align=align, wide=True) >= x.shape[2]:
         return layers(x)
-    if not inference(x) or not untrained(owner) or any(map(watched, owner.modules())):
+    if not untrained(owner) or any(map(watched, owner.modules())):
         return layers(x)
     if (scale * x.shape[2]) % 1 != 0:
         return layers(x)

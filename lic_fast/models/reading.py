@@ -26,7 +26,8 @@ def weights_read_at_once(model: nn.Module) -> Iterator[None]:
 
     What is prepared of weights asks whether they are what they were by reading them; see
     :mod:`lic_fast.ops.prepared`. Where someone has hooks in a child, which might write to its
-    weights between two layers, they are read layer by layer.
+    weights between two layers, they are read layer by layer. What else is written to weights
+    while a child runs, past their version counters, is seen by the next call.
     """
     if torch.is_grad_enabled() or current_backend() != "auto":
         yield
@@ -35,17 +36,21 @@ def weights_read_at_once(model: nn.Module) -> Iterator[None]:
     if owners is None:
         owners = _OWNERS[model] = _owners(model)
     stale = False
+    found: dict[str, list[Tensor] | None] = {}
 
     def group_of(tensor: Tensor) -> list[Tensor] | None:
         nonlocal stale
-        child = model._modules.get(owners.get(id(tensor), ""))
+        name = owners.get(id(tensor), "")
+        child = model._modules.get(name)
         if child is None:
             stale = stale or isinstance(tensor, nn.Parameter)
             return None
-        weights = _weights(child)
-        # Another tensor had its identity.
-        stale = stale or (weights is not None and not any(tensor is w for w in weights))
-        return weights
+        if name not in found:
+            weights, hooked = _weights(child)
+            # Another tensor had its identity.
+            stale = stale or not any(tensor is weight for weight in weights)
+            found[name] = None if hooked else weights
+        return found[name]
 
     try:
         with read_at_once(group_of):
@@ -57,18 +62,18 @@ def weights_read_at_once(model: nn.Module) -> Iterator[None]:
 
 def _owners(model: nn.Module) -> dict[int, str]:
     children = model.named_children()
-    return {id(tensor): name for name, child in children for tensor in _weights(child) or ()}
+    return {id(tensor): name for name, child in children for tensor in _weights(child)[0]}
 
 
-def _weights(child: nn.Module) -> list[Tensor] | None:
-    """Parameters and buffers, None if there are hooks."""
+def _weights(child: nn.Module) -> tuple[list[Tensor], bool]:
+    """Parameters and buffers, and whether there are hooks."""
     weights: list[Tensor | None] = []
+    hooked = False
     # By hand: modules() and parameters() take several times as long.
     modules = [child]
     for module in modules:
-        if watched(module):
-            return None
+        hooked = hooked or watched(module)
         weights += module._parameters.values()
         weights += module._buffers.values()
         modules += [inner for inner in module._modules.values() if inner is not None]
-    return [tensor for tensor in weights if tensor is not None]
+    return [tensor for tensor in weights if tensor is not None], hooked

@@ -12,6 +12,7 @@ from lic_fast.models.bands import banded
 from lic_fast.models.modules import (
     GDN,
     Conv2d,
+    SubpixelConv,
     added,
     conv1x1,
     conv3x3,
@@ -111,4 +112,6 @@ class ResidualBlockUpsample(nn.Module):
 
     def _whole(self, x: Tensor) -> Tensor:
         out = self.igdn(self.conv(self.subpel_conv(x, "leaky_relu")), overwrite=True)
-        return self.upsample.added_to(out, x)
+        if isinstance(self.upsample, SubpixelConv):
+            return self.upsample.added_to(out, x)
+        return added(out, self.upsample(x))

@@ -377,8 +377,8 @@ class ConvTransBlock(nn.Module):
         return banded(self, self._whole, x, halo=halo, width=width, align=attention.window_size)
 
     def _whole(self, x: Tensor) -> Tensor:
-        plain = fusible(Conv2d, self.conv1_1, self.conv_block.conv2)
-        plain = plain and fusible(ResidualBlock, self.conv_block) and not self.training
+        plain = fusible(Conv2d, self.conv1_1) and fusible(ResidualBlock, self.conv_block)
+        plain = plain and fusible(Conv2d, self.conv_block.conv2) and not self.training
         if plain and fast_on_cpu(x) and untrained(self):
             return self._halves(x)
         conv, trans = self.conv1_1(x).chunk(2, 1)

@@ -137,6 +137,7 @@ def subpixel_conv2d(
         (B, M, r * H', r * W'), of the type of `x`.
     """
     before: Activation = activation if residual is None else "none"
+    residual = None if residual is None else residual.to(x.dtype)
     if not fast_on_cpu(x, weight, bias, residual):
         out = F.pixel_shuffle(conv2d(x, weight, bias, padding=padding, activation=before), r)
         return out if residual is None else activated(out + residual, activation)

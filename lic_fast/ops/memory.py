@@ -37,10 +37,10 @@ _MALLOCS_OWN = 32 * _MEBIBYTE
 def reused_memory() -> Iterator[None]:
     """Inside, blocks up to 256 MiB come from memory that was freed before.
 
-    On Linux they are of huge pages, where the system gives programs those that
-    ask for them. Afterwards malloc goes on as usual, but keeps up to a gibibyte
-    (:data:`KEPT_MEBIBYTES`) at the top of its heap until
-    :func:`release_memory`. Nothing changes where malloc is not glibc's.
+    On Linux the heap of the main thread then asks for huge pages, which most
+    systems give to those that ask, and goes on to. Afterwards malloc works as
+    usual, but keeps up to a gibibyte (:data:`KEPT_MEBIBYTES`) at the top of its
+    heap until :func:`release_memory`. Nothing changes where malloc is not glibc's.
     """
     kept = _kept_bytes()
     if not kept:
@@ -52,8 +52,8 @@ def reused_memory() -> Iterator[None]:
     try:
         yield
     finally:
-        _reused.reset(token)
         _C.set_malloc_thresholds(_MALLOCS_OWN, kept)
+        _reused.reset(token)
 
 
 def release_memory() -> None:
@@ -65,7 +65,7 @@ def release_memory() -> None:
 
 def _prefer_huge_pages(kept: int) -> None:
     """For as much as most pictures take, of what may be kept: addresses, not yet memory."""
-    _C.prefer_huge_pages(kept // 2, MAPPED_FROM - _MEBIBYTE)
+    _C.prefer_huge_pages(kept // 2, min(kept // 2, MAPPED_FROM - _MEBIBYTE))
 
 
 def _kept_bytes() -> int:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -64,24 +64,36 @@ def read_at_once(group_of: Callable[[Tensor], Sequence[Tensor] | None]) -> Itera
     Args:
         group_of: The tensors that are used with this one, it among them, or None.
     """
-    if _reading.get() is not None:
+    if _current() is not None:
         yield
         return
-    token = _reading.set(_Reading(group_of))
+    reading = _Reading(group_of)
+    token = _reading.set(reading)
     try:
         yield
     finally:
+        reading.end()
         _reading.reset(token)
 
 
 class _Reading:
-    """What was read of groups of tensors. Several threads may ask."""
+    """What was read of groups of tensors. Several threads may ask.
+
+    Attributes:
+        over: Whether its block has ended; a context that was copied within it may have it still.
+    """
 
     def __init__(self, group_of: Callable[[Tensor], Sequence[Tensor] | None]) -> None:
+        self.over = False
         self._group_of = group_of
         # Version, address and digest; the tensor itself, so that no other has its identity.
         self._read: dict[int, tuple[Tensor, int, int, int]] = {}
         self._alone: set[int] = set()
+
+    def end(self) -> None:
+        """Nothing is known any more."""
+        self.over = True
+        self._read.clear()
 
     def digest(self, tensor: Tensor) -> int | None:
         """Of its contents, None if it has to be read now."""
@@ -109,12 +121,23 @@ _reading: ContextVar[_Reading | None] = ContextVar("lic_fast_reading", default=N
 
 
 def _countable(tensor: Tensor) -> bool:
-    """Whether it is in the CPU's memory as it is, and has a version counter."""
-    return tensor.is_cpu and not isinstance(tensor, FakeTensor) and not tensor.is_inference()
+    """Whether it lies in the CPU's memory in one piece, and has a version counter."""
+    return (
+        type(tensor) in (Tensor, nn.Parameter)  # subclasses may have no memory of their own
+        and tensor.is_cpu
+        and tensor.layout == torch.strided
+        and tensor.is_contiguous()  # or copies of a whole group would be made at once
+        and not tensor.is_inference()
+    )
+
+
+def _current() -> _Reading | None:
+    reading = _reading.get()
+    return None if reading is None or reading.over else reading
 
 
 def _stamp(sources: Sequence[Tensor]) -> _Stamp:
-    reading = _reading.get()
+    reading = _current()
     forms: list[Any] = []
     unread: list[Tensor] = []
     for tensor in sources:
@@ -137,8 +160,8 @@ def _stamp(sources: Sequence[Tensor]) -> _Stamp:
 
 def _digests(tensors: Sequence[Tensor]) -> list[int]:
     """What tells their contents from others, read at the speed of memory."""
-    # Alive until they have been read.
-    whole = [t if t.is_contiguous() else t.detach().contiguous() for t in tensors]
+    # Their memory stays until it has been read, even if they are given other memory meanwhile.
+    whole = [tensor.detach().contiguous() for tensor in tensors]
     return _C.digests([(tensor.data_ptr(), tensor.nbytes) for tensor in whole], threads())
 
 

@@ -13,6 +13,9 @@ from lic_fast.ops.residual_sum import residual_sum
 
 __all__ = ["reference", "skipped_conv2d"]
 
+# Of factors, all of which float32 holds.
+_LEAST = 2.0**-100
+
 
 def skipped_conv2d(
     x: Tensor,
@@ -37,7 +40,7 @@ def skipped_conv2d(
         skip: Of the result's shape and type.
         padding: Zeros before and after rows and columns.
         activation: See :func:`lic_fast.ops.conv2d`.
-        factor: Of the skip, not 0: two where a skip lies around another one.
+        factor: Of the skip, at least 2^-100 in size: two where a skip lies around another one.
         out: Where the result goes, of its shape and type, as half of the channels of a map; anew
             if None. Not where a gradient is asked for.
 
@@ -45,10 +48,11 @@ def skipped_conv2d(
         (B, M, H', W'): `out`, if there is one.
 
     Raises:
-        ValueError: `factor` is 0, or `skip` or `out` has another shape or type than the result.
+        ValueError: `factor` is smaller, or `skip` or `out` has another shape or type than the
+            result.
     """
-    if factor == 0:
-        raise ValueError("the factor of the skip must not be 0: conv2d is without one")
+    if abs(factor) < _LEAST:
+        raise ValueError(f"the factor of the skip must not be 0, or as near to it as {factor}")
     if _by_tiles(x, weight, bias, skip, padding, out):
         return tile_convolution.convolve(
             x, weight, bias, (1, 1), 1, activation, skip, behind=factor, out=out

@@ -105,11 +105,9 @@ def test_a_hook_may_write_to_weights(kind):
     model = tiny(kind)
     x = pixels(model)
     y, _ = transformed(model, x)
-    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
-    first, last = (
-        convolutions[0],
-        weights_of(model, TRANSFORMS - {"g_s", "syn_layers", "end_conv"})[-1],
-    )
+    child = model.layers if hasattr(model, "layers") else model.g_a
+    first = next(m for m in child.modules() if m._parameters)
+    last = [weight for weight in child.parameters() if weight.dim() > 1][-1]
 
     def double(*_):
         last.data.mul_(2)
@@ -117,5 +115,7 @@ def test_a_hook_may_write_to_weights(kind):
     handle = first.register_forward_hook(double)
     hooked, _ = transformed(model, x)
     handle.remove()
-    assert not torch.equal(hooked, y)
-    assert torch.equal(transformed(model, x)[0], hooked)
+    # Layers with hooks round otherwise, as they are not fused with others.
+    after, _ = transformed(model, x)
+    torch.testing.assert_close(hooked, after, rtol=0, atol=1e-4 * after.abs().max().item())
+    assert (hooked - y).abs().max() > 1e-3 * y.abs().max()

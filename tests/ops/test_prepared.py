@@ -1,5 +1,7 @@
 """What is prepared of weights follows them, however they are written to and read."""
 
+from contextvars import copy_context
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +125,15 @@ def test_a_group_is_read_once(monkeypatch):
         with read_at_once(lambda _: None):  # of an inner call
             sums(*weights)
     assert [count for count in reads if count] == [3]
+
+
+def test_what_was_read_is_forgotten_with_the_block():
+    weight, sums = torch.ones(5), Sums()
+    with read_at_once(lambda _: [weight]):
+        assert sums(weight) == 5
+        context = copy_context()
+    weight.data.add_(1)
+    assert context.run(sums, weight) == 10
 
 
 def test_other_tensors_are_read_by_themselves():

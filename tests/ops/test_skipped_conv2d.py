@@ -75,8 +75,9 @@ def test_gradients_are_those_of_the_definition():
 def test_what_does_not_fit_is_refused(dtype):
     x, weight = torch.zeros(1, 32, 8, 8, dtype=dtype), torch.zeros(32, 32, 3, 3)
     form = {"padding": (1, 1)}
-    with pytest.raises(ValueError, match="factor of the skip must not be 0"):
-        ops.skipped_conv2d(x, weight, None, x, **form, factor=0.0)
+    for factor in (0.0, -1e-46):
+        with pytest.raises(ValueError, match="factor of the skip must not be 0"):
+            ops.skipped_conv2d(x, weight, None, x, **form, factor=factor)
     for other in (x[..., :7], x[:, :31], x.double()):
         with pytest.raises(ValueError, match="skip and out must be"):
             ops.skipped_conv2d(x, weight, None, other, **form)
