@@ -17,7 +17,7 @@ from unittest import mock
 import torch
 
 from benchmarks.models.nets import MODELS
-from lic_fast import _C, models
+from lic_fast import _C
 from lic_fast.models import SliceCompressionModel
 
 _ROUNDS = 15
@@ -27,8 +27,7 @@ _WAYS = ("with", "without")
 def _model(name: str) -> SliceCompressionModel:
     """Of random weights, which any other kind of memory would be as good for."""
     torch.manual_seed(0)
-    kind = getattr(models, "SymmetricalTransFormer" if name == "STF" else name)
-    model: SliceCompressionModel = kind(**({"N": 64} if name == "TCM" else {})).eval()
+    model = MODELS[name]().eval()
     model.update()
     model.precision = "bfloat16"
     return model

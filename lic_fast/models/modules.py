@@ -230,28 +230,19 @@ class SubpixelConv(Sequential):
         # Of filtered convolutions the sum takes as long in one step as in two.
         if not fused or not tile_convolution.fits(x, conv.weight, conv.stride, conv.padding):
             return added(residual, self(x))
-        return ops.subpixel_conv2d(
-            x,
-            conv.weight,
-            conv.bias,
-            shuffle.upscale_factor,
-            padding=conv.padding,
-            residual=residual,
-        )
+        return _in_one_step(x, conv, shuffle, residual=residual)
 
 
 def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "none") -> Tensor:
     """A :class:`Conv2d`, the activation and a :class:`torch.nn.PixelShuffle`."""
     if not _fused_shuffle(x, conv, shuffle):
         return shuffle(conv(x, activation))
-    return ops.subpixel_conv2d(
-        x,
-        conv.weight,
-        conv.bias,
-        shuffle.upscale_factor,
-        padding=conv.padding,
-        activation=activation,
-    )
+    return _in_one_step(x, conv, shuffle, activation=activation)
+
+
+def _in_one_step(x: Tensor, conv: Any, shuffle: Any, **following: Any) -> Tensor:
+    r = shuffle.upscale_factor
+    return ops.subpixel_conv2d(x, conv.weight, conv.bias, r, padding=conv.padding, **following)
 
 
 def _fused_shuffle(x: Tensor, conv: Any, shuffle: Any) -> bool:
