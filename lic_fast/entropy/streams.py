@@ -24,6 +24,8 @@ class LatentStreams:
         checksums: One :func:`symbols_checksum` per image, or None where the
             format that the streams came in holds none.
         layout: How all of these streams are written.
+        quality: Of each image, from 1 to 100, with which its latents were scaled; None for a
+            model of one rate.
     """
 
     y: list[bytes]
@@ -31,6 +33,7 @@ class LatentStreams:
     shape: tuple[int, int]
     checksums: list[int] | None = None
     layout: StreamLayout = StreamLayout.LANES
+    quality: list[float] | None = None
 
 
 def symbols_checksum(z_symbols: np.ndarray, y_symbols: Iterable[np.ndarray]) -> int:

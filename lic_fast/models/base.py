@@ -25,6 +25,14 @@ from lic_fast.entropy.coding import (
 )
 from lic_fast.models import on_device
 from lic_fast.models.fingerprint import fingerprint
+from lic_fast.models.gains import (
+    DEFAULT,
+    Quality,
+    anchor_qualities,
+    check_quality,
+    first_gains,
+    interpolated,
+)
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.reading import weights_read_at_once
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
@@ -56,6 +64,9 @@ class SliceCompressionModel(CompressionModel):
             and played back from then on; see :mod:`lic_fast.models.graphs`.
         z_downsampling: Pixels per element of z along each side.
         arguments: The constructor's keywords, enough to build the model again.
+        y_gain: (qualities, M), by which the latents are multiplied before they are rounded, for
+            each anchor of the qualities; None in a model of one rate.
+        y_inv_gain: (qualities, M), by which the decoded latents are multiplied, likewise.
     """
 
     _precision: Precision | None = None
@@ -76,6 +87,8 @@ class SliceCompressionModel(CompressionModel):
     num_slices: int
     max_support_slices: int
     arguments: dict[str, Any]
+    y_gain: nn.Parameter | None
+    y_inv_gain: nn.Parameter | None
 
     @property
     def precision(self) -> Precision:
@@ -183,10 +196,60 @@ class SliceCompressionModel(CompressionModel):
                 "and set model.precision for transforms of another type"
             )
 
+    # Gains.
+
+    def _make_gains(self, qualities: int, channels: int) -> None:
+        """Gives the model gains, if it is to have any; for constructors."""
+        first = first_gains(qualities, channels) if qualities else None
+        self.y_gain = None if first is None else nn.Parameter(first)
+        self.y_inv_gain = None if first is None else nn.Parameter(1 / first)
+
+    @property
+    def anchor_qualities(self) -> list[float]:
+        """The qualities at which gains are trained, ascending; empty in a model of one rate."""
+        return [] if self.y_gain is None else anchor_qualities(len(self.y_gain))
+
+    def _qualities(
+        self, quality: Quality | None, images: int, default: float | None = DEFAULT
+    ) -> list[float] | None:
+        """The quality of each image; None in a model of one rate.
+
+        Raises:
+            ValueError: The model is of one rate and a quality is given, or it is of many and none
+                is given where there is no default; or a quality is not one.
+        """
+        if self.y_gain is None:
+            if quality is not None:
+                raise ValueError(
+                    "this model has no gains: it codes at the one rate that it was trained for, "
+                    "and takes no quality"
+                )
+            return None
+        if quality is None:
+            if default is None:
+                raise ValueError(
+                    "this model codes at many rates: strings are decoded with the quality that "
+                    "they were coded with, which compress gives beside them"
+                )
+            quality = default
+        return check_quality(quality, images)
+
+    def _scaled(self, y: Tensor, quality: list[float] | None) -> Tensor:
+        """Latents as the entropy path sees them."""
+        if quality is None or self.y_gain is None:
+            return y
+        return y * interpolated(self.y_gain, quality).to(y.dtype)
+
+    def _unscaled(self, y_hat: Tensor, quality: list[float] | None) -> Tensor:
+        """Decoded latents as the synthesis reads them."""
+        if quality is None or self.y_inv_gain is None:
+            return y_hat
+        return y_hat * interpolated(self.y_inv_gain, quality).to(y_hat.dtype)
+
     def _medians(self) -> Tensor:
         return self.entropy_bottleneck.quantiles[:, 0, 1].detach().view(1, -1, 1, 1)
 
-    def forward(self, x: Tensor) -> dict[str, Any]:
+    def forward(self, x: Tensor, *, quality: Quality | None = None) -> dict[str, Any]:
         """Pixels to reconstruction and likelihoods.
 
         In training the likelihoods see uniform noise and y_hat is rounded with
@@ -195,20 +258,23 @@ class SliceCompressionModel(CompressionModel):
 
         Args:
             x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            quality: Of a model with gains: from 1 to 100, the best; one number or one for each
+                image; 50 if None. A model of one rate takes none.
 
         Returns:
             ``{"x_hat": (B, 3, H, W), "likelihoods": {"y": (B, M, H/16, W/16),
             "z": (B, channels, H/64, W/64)}}``.
 
         Raises:
-            ValueError: The input has another form.
+            ValueError: The input has another form, or the quality is none.
         """
         self._check_input(x)
         if self.portable and torch.is_grad_enabled():
             # Integers have no gradient, and with one the transforms would round otherwise.
             with torch.no_grad():
-                return self.forward(x)
-        y = unmixed(self._transformed(self.analysis, x))
+                return self.forward(x, quality=quality)
+        qualities = self._qualities(quality, len(x))
+        y = self._scaled(unmixed(self._transformed(self.analysis, x)), qualities)
         z = unmixed(self.h_a(y))
         z_likelihoods = likelihoods_of(self.entropy_bottleneck, z)
         medians = self._medians()
@@ -220,53 +286,126 @@ class SliceCompressionModel(CompressionModel):
                 [self._latents(image_of(z_hat, i), rounder(image_of(y, i))) for i in range(len(x))]
             )
         _, y_likelihoods = self.gaussian_conditional(y, latents.scales, latents.means)
+        y_hat = self._unscaled(latents.y_hat, qualities)
         return {
-            "x_hat": self._transformed(self.synthesis, latents.y_hat).contiguous(),
+            "x_hat": self._transformed(self.synthesis, y_hat).contiguous(),
             "likelihoods": {"y": y_likelihoods, "z": z_likelihoods},
         }
 
     @torch.no_grad()
     def encode(
-        self, x: Tensor, *, layout: StreamLayout | str = StreamLayout.LANES
+        self,
+        x: Tensor,
+        *,
+        quality: Quality | None = None,
+        layout: StreamLayout | str = StreamLayout.LANES,
     ) -> LatentStreams:
         """Pixels to streams, with a checksum of each image's symbols.
 
         Args:
             x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            quality: As for :meth:`forward`.
             layout: Of the streams: "lanes", the fast one, or "compressai".
 
         Raises:
-            ValueError: The input has another form, the tables are missing
+            ValueError: The input has another form, the quality is none, the tables are missing
                 (:meth:`update` makes them), or there is no such layout.
             LatentError: The latents are not finite.
         """
         layout = StreamLayout.of(layout)
         self._check_input(x)
+        qualities = self._qualities(quality, len(x))
         if x.is_cuda:
-            return on_device.encode(self, x, layout)
+            return on_device.encode(self, x, layout, qualities)
         with _memory(x.device):
-            return self._encode(x, layout)
+            y = self._transformed(self.analysis, x)
+            return self._encode(y, qualities, layout)[0]
 
-    def _encode(self, x: Tensor, layout: StreamLayout) -> LatentStreams:
+    @torch.no_grad()
+    def analyse(self, x: Tensor) -> Tensor:
+        """The latents of x as :meth:`encode_latents` codes them, at any quality.
+
+        Args:
+            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+
+        Returns:
+            (B, M, H/16, W/16).
+
+        Raises:
+            ValueError: The input has another form.
+        """
+        self._check_input(x)
+        with _memory(x.device):
+            return self._transformed(self.analysis, x)
+
+    @torch.no_grad()
+    def encode_latents(
+        self,
+        y: Tensor,
+        *,
+        quality: Quality | None = None,
+        layout: StreamLayout | str = StreamLayout.LANES,
+    ) -> tuple[LatentStreams, Tensor]:
+        """Latents to streams; several qualities of a picture need one :meth:`analyse`.
+
+        On a CPU, ``encode(x)`` is ``encode_latents(analyse(x))``.
+
+        Args:
+            y: From :meth:`analyse`.
+            quality: As for :meth:`forward`.
+            layout: As for :meth:`encode`.
+
+        Returns:
+            The streams, and the decoded latents that :meth:`reconstruct` makes the picture of.
+
+        Raises:
+            ValueError, LatentError: As for :meth:`encode`.
+        """
+        with _memory(y.device):
+            return self._encode(y, self._qualities(quality, len(y)), StreamLayout.of(layout))
+
+    @torch.no_grad()
+    def reconstruct(self, y_hat: Tensor, *, quality: Quality | None = None) -> Tensor:
+        """The picture that a decoder makes of the decoded latents.
+
+        Args:
+            y_hat: (B, M, H/16, W/16), from :meth:`encode_latents`.
+            quality: That which they were coded with.
+
+        Returns:
+            (B, 3, H, W) in [0, 1].
+
+        Raises:
+            LatentError: The picture is not finite.
+            ValueError: The quality is missing, or none.
+        """
+        with _memory(y_hat.device):
+            return self._reconstruct(y_hat, self._qualities(quality, len(y_hat), None))
+
+    def _encode(
+        self, y: Tensor, qualities: list[float] | None, layout: StreamLayout
+    ) -> tuple[LatentStreams, Tensor]:
         z_tables, y_tables = self.cdf_tables()
         medians = self._medians()
-        y = self._transformed(self.analysis, x)
+        y = self._scaled(y, qualities)
         z_symbols = (self.h_a(y) - medians).round()
-        y_messages, z_messages, checksums = [], [], []
-        for i in range(len(x)):
+        y_messages, z_messages, checksums, y_hat = [], [], [], []
+        for i in range(len(y)):
             symbols = to_symbols(z_symbols[i]).numpy()
             encoder = SliceEncoder(image_of(y, i), self.gaussian_conditional.scale_table)
-            self._latents(image_of(z_symbols, i) + medians, encoder)
+            y_hat.append(self._latents(image_of(z_symbols, i) + medians, encoder).y_hat)
             y_messages.append(encoder.message)
             z_messages.append(hyperlatent_message(symbols))
             checksums.append(encoder.checksum(symbols))
-        return LatentStreams(
+        streams = LatentStreams(
             encode_messages(y_messages, y_tables, layout),
             encode_messages(z_messages, z_tables, layout),
             (int(z_symbols.shape[2]), int(z_symbols.shape[3])),
             checksums,
             layout,
+            qualities,
         )
+        return streams, _joined(y_hat)
 
     @torch.no_grad()
     def decode(self, streams: LatentStreams) -> Tensor:
@@ -286,12 +425,13 @@ class SliceCompressionModel(CompressionModel):
             ValueError: The streams have another form, or the tables are missing.
         """
         self._check_streams(streams)
+        qualities = self._qualities(streams.quality, len(streams.y), None)
         if self._medians().is_cuda:
             return on_device.decode(self, streams)
         with _memory(self._medians().device):
-            return self._decode(streams)
+            return self._decode(streams, qualities)
 
-    def _decode(self, streams: LatentStreams) -> Tensor:
+    def _decode(self, streams: LatentStreams, qualities: list[float] | None) -> Tensor:
         z_tables, y_tables = self.cdf_tables()
         medians = self._medians()
         z_shape = (self.entropy_bottleneck.channels, *streams.shape)
@@ -304,37 +444,48 @@ class SliceCompressionModel(CompressionModel):
             y_hat.append(self._latents(z_hat, decoder).y_hat)
             reader.finish()
             on_device.check_symbols(streams, i, decoder.checksum(z_symbols))
-        x_hat = self._transformed(self.synthesis, y_hat[0] if len(y_hat) == 1 else torch.cat(y_hat))
+        return self._reconstruct(_joined(y_hat), qualities)
+
+    def _reconstruct(self, y_hat: Tensor, qualities: list[float] | None) -> Tensor:
+        x_hat = self._transformed(self.synthesis, self._unscaled(y_hat, qualities))
         # Before the clamp, which would turn infinity into white.
         on_device.check_finite(x_hat.isfinite().all())
         return x_hat.contiguous().clamp_(0, 1)
 
     def compress(
-        self, x: Tensor, *, layout: StreamLayout | str = StreamLayout.LANES
+        self,
+        x: Tensor,
+        *,
+        quality: Quality | None = None,
+        layout: StreamLayout | str = StreamLayout.LANES,
     ) -> dict[str, Any]:
         """Pixels to strings, in CompressAI's form.
 
         Args:
             x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            quality: As for :meth:`forward`.
             layout: Of the strings: "lanes", the fast one, or "compressai", those
                 that the original implementations read.
 
         Returns:
             ``{"strings": [y_strings, z_strings], "shape": shape of z}``, one
             string of each kind per image. For one image that is the structure
-            of the original implementations.
+            of the original implementations. A model with gains adds ``"quality"``, that of each
+            image, so that ``decompress(**strings)`` has all it needs.
 
         Raises:
             ValueError, LatentError: As for :meth:`encode`.
         """
-        streams = self.encode(x, layout=layout)
-        return {"strings": [streams.y, streams.z], "shape": torch.Size(streams.shape)}
+        streams = self.encode(x, quality=quality, layout=layout)
+        strings = {"strings": [streams.y, streams.z], "shape": torch.Size(streams.shape)}
+        return strings if streams.quality is None else {**strings, "quality": streams.quality}
 
     def decompress(
         self,
         strings: Sequence[Sequence[bytes]],
         shape: Sequence[int],
         *,
+        quality: Quality | None = None,
         layout: StreamLayout | str = StreamLayout.LANES,
     ) -> dict[str, Tensor]:
         """Strings to pixels: the inverse of :meth:`compress`.
@@ -347,6 +498,7 @@ class SliceCompressionModel(CompressionModel):
         Args:
             strings: ``[y_strings, z_strings]``.
             shape: Rows and columns of z.
+            quality: Of a model with gains: that which :meth:`compress` coded with.
             layout: Of the strings, which do not tell: that which :meth:`compress`
                 was given, "compressai" for strings of the original implementations.
 
@@ -367,6 +519,7 @@ class SliceCompressionModel(CompressionModel):
             list(strings[1]),
             (int(shape[0]), int(shape[1])),
             layout=StreamLayout.of(layout),
+            quality=self._qualities(quality, len(strings[0]), None),
         )
         return {"x_hat": self.decode(streams)}
 
@@ -490,6 +643,11 @@ class SliceCompressionModel(CompressionModel):
         from lic_fast.models.checkpoint import build_from_state_dict
 
         return build_from_state_dict(cls, state_dict)
+
+
+def _joined(images: Sequence[Tensor]) -> Tensor:
+    """A batch of images, each (1, ...)."""
+    return images[0] if len(images) == 1 else torch.cat(list(images))
 
 
 def _memory(device: torch.device) -> AbstractContextManager[None]:

@@ -19,6 +19,7 @@ from lic_fast.entropy import LatentStreams
 from lic_fast.entropy.coding import encode_messages
 from lic_fast.entropy.device_coding import Cut, DeviceDecoder, DeviceEncoder, ImageBuffers
 from lic_fast.errors import ChecksumError, LatentError
+from lic_fast.models.gains import interpolated
 from lic_fast.models.graphs import Graphs, graphs_of
 from lic_fast.models.latents import image_of
 from lic_fast.stream_layout import StreamLayout
@@ -32,7 +33,11 @@ _Tables = tuple[CdfTables, CdfTables]
 
 
 def encode(
-    model: SliceCompressionModel, x: Tensor, layout: StreamLayout, graphs: Graphs | None = None
+    model: SliceCompressionModel,
+    x: Tensor,
+    layout: StreamLayout,
+    quality: list[float] | None = None,
+    graphs: Graphs | None = None,
 ) -> LatentStreams:
     """:meth:`SliceCompressionModel.encode` of an input that has been checked.
 
@@ -40,9 +45,10 @@ def encode(
         model: The model.
         x: (B, 3, H, W) on the model's device.
         layout: Of the streams.
+        quality: Of each image; None for a model of one rate.
         graphs: What records jobs; the model's own if None.
     """
-    given = Pictures(x, layout, model.cdf_tables())
+    given = Pictures(x, layout, model.cdf_tables(), quality)
     graphs = graphs_of(model) if graphs is None else graphs
     return graphs.run(model, ("encode", x.shape, x.dtype), lambda: Encoding(model, x), given)
 
@@ -69,6 +75,7 @@ class Pictures(NamedTuple):
     x: Tensor
     layout: StreamLayout
     tables: _Tables
+    quality: list[float] | None = None
 
 
 class _Streams(NamedTuple):
@@ -85,14 +92,17 @@ class Encoding:
         self._x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
         z_shape = (x.shape[2] // model.z_downsampling, x.shape[3] // model.z_downsampling)
         self.buffers = [_buffers(model, z_shape, x) for _ in range(len(x))]
+        self._gains = _gains(model.y_gain, x)
         self._encoders: list[DeviceEncoder] = []
         self.given: Pictures | None = None
 
     def run(self, model: SliceCompressionModel, cut: Cut) -> None:
         """See the module."""
-        cut(self._load)
+        cut(partial(self._load, model))
         medians = model._medians()
         y = model._transformed(model.analysis, self._x)
+        if self._gains is not None:
+            y = y * self._gains
         z_symbols = (model.h_a(y) - medians).round()
         self._encoders = []
         for i, buffers in enumerate(self.buffers):
@@ -105,14 +115,15 @@ class Encoding:
             buffers.narrow()
             self._encoders.append(encoder)
 
-    def _load(self) -> None:
+    def _load(self, model: SliceCompressionModel) -> None:
         assert self.given is not None
         self._x.copy_(self.given.x)
+        _fill(self._gains, model.y_gain, self.given.quality)
 
     def result(self) -> LatentStreams:
         """Waits for the device."""
         assert self.given is not None
-        _, layout, (z_tables, y_tables) = self.given
+        _, layout, (z_tables, y_tables), quality = self.given
         for buffers in self.buffers:
             buffers.fetch()
         if self._x.is_cuda:
@@ -125,6 +136,7 @@ class Encoding:
             (int(rows), int(columns)),
             [checksum for _, _, checksum in coded],
             layout,
+            quality,
         )
 
 
@@ -134,6 +146,7 @@ class Decoding:
     def __init__(self, model: SliceCompressionModel, count: int, shape: tuple[int, int]) -> None:
         like = model._medians()
         self._buffers = [_buffers(model, shape, like) for _ in range(count)]
+        self._gains = _gains(model.y_inv_gain, like.expand(count, -1, -1, -1))
         self._decoders: list[DeviceDecoder] = []
         self._x_hat: Tensor | None = None
         self._finite: Tensor | None = None
@@ -146,15 +159,20 @@ class Decoding:
         self._decoders = [DeviceDecoder(buffers, scale_table, cut) for buffers in self._buffers]
         y_hat = []
         for i, (buffers, decoder) in enumerate(zip(self._buffers, self._decoders, strict=True)):
-            cut(partial(self._open, i))
+            cut(partial(self._open, model, i))
             z_hat = buffers.z.to(medians.dtype) + medians
             y_hat.append(model._latents(z_hat, decoder).y_hat)
-        self._x_hat = model._transformed(model.synthesis, torch.cat(y_hat))
+        latents = torch.cat(y_hat)
+        if self._gains is not None:
+            latents = latents * self._gains
+        self._x_hat = model._transformed(model.synthesis, latents)
         self._finite = self._x_hat.isfinite().all()
 
-    def _open(self, i: int) -> None:
+    def _open(self, model: SliceCompressionModel, i: int) -> None:
         assert self.given is not None
         streams, tables = self.given
+        if i == 0:
+            _fill(self._gains, model.y_inv_gain, streams.quality)
         self._decoders[i].open(streams.y[i], streams.z[i], tables, streams.layout)
 
     def result(self) -> Tensor:
@@ -175,6 +193,18 @@ def _buffers(model: SliceCompressionModel, z_shape: tuple[int, int], like: Tenso
     channels = sum(len(network[-1].weight) for network in networks)
     bottleneck = model.entropy_bottleneck.channels
     return ImageBuffers((bottleneck, *z_shape), (channels, rows, columns), like)
+
+
+def _gains(anchors: Tensor | None, like: Tensor) -> Tensor | None:
+    """Memory for the gains of a batch, if the model has any."""
+    if anchors is None:
+        return None
+    return torch.ones(len(like), anchors.shape[1], 1, 1, dtype=like.dtype, device=like.device)
+
+
+def _fill(gains: Tensor | None, anchors: Tensor | None, quality: list[float] | None) -> None:
+    if gains is not None and anchors is not None and quality is not None:
+        gains.copy_(interpolated(anchors, quality))
 
 
 def check_symbols(streams: LatentStreams, i: int, actual: int) -> None:

@@ -23,6 +23,7 @@ from torchvision.ops import StochasticDepth
 from lic_fast import ops
 from lic_fast.models.bands import banded
 from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.gains import gain_arguments
 from lic_fast.models.layers import (
     WindowAttention,
     hyper_analysis,
@@ -79,6 +80,8 @@ class SymmetricalTransFormer(SliceCompressionModel):
         hyper_synthesis_channels: Those of h_mean_s and h_scale_s, where the
             second and the fourth are sub-pixel convolutions.
         entropy_channels: Widths inside the slice networks.
+        qualities: Anchors of the gains by which one model codes at many rates, at least 2; 0 for a
+            model of one rate, without gains, as the original is.
 
     Raises:
         ValueError: The widths do not fit each other.
@@ -111,6 +114,7 @@ class SymmetricalTransFormer(SliceCompressionModel):
         hyper_channels: Sequence[int] = (384, 336, 288, 240, 192),
         hyper_synthesis_channels: Sequence[int] = (240, 288, 336, 384, 384),
         entropy_channels: Sequence[int] = (224, 176, 128, 64),
+        qualities: int = 0,
     ) -> None:
         super().__init__()
         stages = len(depths)
@@ -139,6 +143,7 @@ class SymmetricalTransFormer(SliceCompressionModel):
             "hyper_channels": tuple(hyper_channels),
             "hyper_synthesis_channels": tuple(hyper_synthesis_channels),
             "entropy_channels": tuple(entropy_channels),
+            "qualities": qualities,
         }
         self.pretrain_img_size = pretrain_img_size
         self.num_layers = stages
@@ -204,6 +209,7 @@ class SymmetricalTransFormer(SliceCompressionModel):
         )
         self.entropy_bottleneck = EntropyBottleneck(hyper_channels[-1])
         self.gaussian_conditional = GaussianConditional(None)
+        self._make_gains(qualities, M)
         self._freeze_stages()
 
     def _freeze_stages(self) -> None:
@@ -266,6 +272,7 @@ class SymmetricalTransFormer(SliceCompressionModel):
             "hyper_channels": hyper_analysis_channels(state_dict),
             "hyper_synthesis_channels": hyper_synthesis_channels(state_dict),
             **slice_network_arguments(state_dict),
+            **gain_arguments(state_dict),
         }
 
 

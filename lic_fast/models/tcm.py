@@ -20,6 +20,7 @@ from lic_fast import ops
 from lic_fast.entropy import SliceNetworks
 from lic_fast.models.bands import banded
 from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.gains import gain_arguments
 from lic_fast.models.layers import (
     residual_units,
     slice_network_arguments,
@@ -69,6 +70,8 @@ class TCM(SliceCompressionModel):
         entropy_channels: Widths inside the slice networks.
         attention_channels: Channels of the slices' attention.
         attention_head_dim: Size of its heads.
+        qualities: Anchors of the gains by which one model codes at many rates, at least 2; 0 for a
+            model of one rate, without gains, as the original is.
 
     Raises:
         ValueError: The widths do not fit each other.
@@ -93,6 +96,7 @@ class TCM(SliceCompressionModel):
         entropy_channels: Sequence[int] = (224, 128),
         attention_channels: int = 128,
         attention_head_dim: int = 16,
+        qualities: int = 0,
     ) -> None:
         super().__init__()
         if len(config) != 6 or len(head_dim) != 6:
@@ -114,6 +118,7 @@ class TCM(SliceCompressionModel):
             "entropy_channels": tuple(entropy_channels),
             "attention_channels": attention_channels,
             "attention_head_dim": attention_head_dim,
+            "qualities": qualities,
         }
         self.config = tuple(config)
         self.head_dim = tuple(head_dim)
@@ -189,6 +194,7 @@ class TCM(SliceCompressionModel):
         self.atten_scale = attention()
         self.entropy_bottleneck = EntropyBottleneck(hyper_channels)
         self.gaussian_conditional = GaussianConditional(None)
+        self._make_gains(qualities, M)
 
     @property
     def multiple(self) -> int:
@@ -265,6 +271,7 @@ class TCM(SliceCompressionModel):
             "attention_channels": attention_channels,
             "attention_head_dim": attention_channels // slices[0],
             **slice_network_arguments(state_dict),
+            **gain_arguments(state_dict),
         }
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lic_fast import ops
 from lic_fast.models.bands import BandedSequential, banded
 from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.gains import gain_arguments
 from lic_fast.models.layers import (
     WindowAttention,
     hyper_analysis,
@@ -47,6 +48,8 @@ class WACNN(SliceCompressionModel):
         entropy_channels: Widths inside the slice networks.
         window_size: Window of the attention between N channels, and between M.
         num_heads: Heads of both.
+        qualities: Anchors of the gains by which one model codes at many rates, at least 2; 0 for a
+            model of one rate, without gains, as the original is.
 
     Raises:
         ValueError: The widths do not fit each other.
@@ -66,6 +69,7 @@ class WACNN(SliceCompressionModel):
         entropy_channels: Sequence[int] = (224, 176, 128, 64),
         window_size: tuple[int, int] = (8, 4),
         num_heads: int = 8,
+        qualities: int = 0,
     ) -> None:
         super().__init__()
         self.arguments = {
@@ -78,6 +82,7 @@ class WACNN(SliceCompressionModel):
             "entropy_channels": tuple(entropy_channels),
             "window_size": tuple(window_size),
             "num_heads": num_heads,
+            "qualities": qualities,
         }
         self.N = N
         self.M = M
@@ -129,6 +134,7 @@ class WACNN(SliceCompressionModel):
         )
         self.entropy_bottleneck = EntropyBottleneck(hyper_channels[-1])
         self.gaussian_conditional = GaussianConditional(None)
+        self._make_gains(qualities, M)
 
     @property
     def multiple(self) -> int:
@@ -156,6 +162,7 @@ class WACNN(SliceCompressionModel):
             "window_size": tuple((round(table.shape[0] ** 0.5) + 1) // 2 for table in tables),
             "num_heads": tables[0].shape[1],
             **slice_network_arguments(state_dict),
+            **gain_arguments(state_dict),
         }
 
 

@@ -87,7 +87,7 @@ def coder(
 def latents_of(
     model: SliceCompressionModel, images: Sequence[Tensor], told: Progress
 ) -> list[tuple[Tensor, Tensor]]:
-    """Y and z_hat of each picture, by a model in evaluation mode.
+    """Y and z_hat of each picture, at each anchor of the qualities, by a model in evaluation mode.
 
     Raises:
         ValueError: There are none, or one has another form.
@@ -98,9 +98,12 @@ def latents_of(
     medians = model._medians()
     for i, image in enumerate(images):
         for x in _batched(image).to(medians.device).split(1):
-            y = model._transformed(model.analysis, _whole(x, model.multiple))
-            z_hat = (model.h_a(y) - medians).round() + medians
-            latents.append((y.contiguous(), z_hat.contiguous()))
+            unscaled = model._transformed(model.analysis, _whole(x, model.multiple))
+            # The ranges of all anchors: a portable model codes at any quality.
+            for quality in model.anchor_qualities or [None]:
+                y = model._scaled(unscaled, None if quality is None else [quality])
+                z_hat = (model.h_a(y) - medians).round() + medians
+                latents.append((y.contiguous(), z_hat.contiguous()))
         told("latents", i + 1, len(images))
     return latents
 

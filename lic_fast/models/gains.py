@@ -1,0 +1,110 @@
+"""Gains: one set of weights for every rate.
+
+The latents are multiplied channel by channel before they are rounded, and the decoded ones by an
+inverse gain: a larger gain is a finer quantisation. Gains are trained at a few anchors and
+interpolated between them (Cui et al., "Asymmetric Gained Deep Image Compression With Continuous
+Rate Adaptation", CVPR 2021, equations 2 to 6).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "BEST",
+    "DEFAULT",
+    "WORST",
+    "Quality",
+    "anchor_qualities",
+    "check_quality",
+    "first_gains",
+    "gain_arguments",
+    "interpolated",
+]
+
+WORST, DEFAULT, BEST = 1.0, 50.0, 100.0
+"""Qualities: the first anchor's, that which models take if none is given, the last anchor's."""
+
+Quality = float | Sequence[float] | Tensor
+"""One number for a whole batch, or one for each image, from :data:`WORST` to :data:`BEST`."""
+
+# A gain has no logarithm at 0. Trained ones are between 0.1 and 10.
+_LEAST = 1e-4
+
+
+def first_gains(anchors: int, channels: int) -> Tensor:
+    """Gains to begin a training with, (anchors, channels): each 2^(1/2) times the one before.
+
+    The mean squared error of a fine uniform quantiser grows with the square of its step, so that
+    an anchor whose lambda is twice another's wants steps smaller by the square root of 2.
+
+    Args:
+        anchors: How many there are, at least 2.
+        channels: Of the latents.
+
+    Raises:
+        ValueError: There are too few anchors.
+    """
+    if anchors < 2:
+        raise ValueError(f"a model has no gains (qualities = 0) or at least 2, not {anchors}")
+    exponents = torch.arange(anchors) - (anchors - 1) / 2
+    return (2 ** (exponents / 2))[:, None].repeat(1, channels)
+
+
+def anchor_qualities(anchors: int) -> list[float]:
+    """The quality of each anchor, evenly from :data:`WORST` to :data:`BEST`."""
+    return [WORST + (BEST - WORST) * i / (anchors - 1) for i in range(anchors)]
+
+
+def gain_arguments(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
+    """The constructors' ``qualities``, from a state dict.
+
+    Raises:
+        IndexError: The gains have no dimension.
+    """
+    return {"qualities": state_dict["y_gain"].shape[0] if "y_gain" in state_dict else 0}
+
+
+def check_quality(quality: Quality, images: int) -> list[float]:
+    """The quality of each image.
+
+    Args:
+        quality: One number or one for each image.
+        images: In the batch.
+
+    Raises:
+        ValueError: It is no such number, or there are more or fewer of them than images.
+    """
+    given = quality.tolist() if isinstance(quality, Tensor) else quality
+    values = list(given) if isinstance(given, Sequence) else [given]
+    for value in values:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not WORST <= value <= BEST:
+            raise ValueError(f"a quality is a number from {WORST:g} to {BEST:g}, not {value!r}")
+    if isinstance(given, Sequence) and len(values) != images:
+        raise ValueError(f"{len(values)} qualities for a batch of {images}")
+    return [float(value) for value in (values if isinstance(given, Sequence) else values * images)]
+
+
+def interpolated(gains: Tensor, quality: Sequence[float]) -> Tensor:
+    """The gains of each image, (B, M, 1, 1), interpolated exponentially between anchors.
+
+    Args:
+        gains: (anchors, M), those of the anchors.
+        quality: Of each image.
+    """
+    anchors = len(gains)
+    lower, parts = [], []
+    for value in quality:
+        position = (value - WORST) / (BEST - WORST) * (anchors - 1)
+        lower.append(min(math.floor(position), anchors - 2))
+        parts.append(position - lower[-1])
+    logarithms = gains.clamp_min(_LEAST).log()
+    index = torch.tensor(lower, device=gains.device)
+    part = torch.tensor(parts, device=gains.device, dtype=gains.dtype)[:, None]
+    between = torch.lerp(logarithms[index], logarithms[index + 1], part)
+    return between.exp()[:, :, None, None]
