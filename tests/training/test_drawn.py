@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import torch
 from PIL import Image
 
 from lic_fast.errors import RecipeError
+from lic_fast.training import Job, drawn, train
 from lic_fast.training.cache import open_cache
 from lic_fast.training.data import Crops
 from lic_fast.training.drawn import KINDS, draw
 from lic_fast.training.recipe import Data, read_recipe
+from tests.training.test_quantization import StopAt, Stopped
+from tests.training.test_run import RECIPE
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,28 +49,24 @@ def test_each_kind_is_a_picture_of_the_generator_alone(name, side):
     photo = photograph(side)
     before = photo.copy()
     for given in (None, photo):
-        drawn = pictures(name, 12, side, given)
-        for picture in drawn:
+        found = pictures(name, 12, side, given)
+        for picture in found:
             assert picture.shape == (side, side, 3)
             assert picture.dtype == np.uint8
-        assert len({picture.tobytes() for picture in drawn}) > 6
+        assert len({picture.tobytes() for picture in found}) > 6
         again = pictures(name, 12, side, given)
-        assert all(np.array_equal(a, b) for a, b in zip(drawn, again, strict=True))
+        assert all(np.array_equal(a, b) for a, b in zip(found, again, strict=True))
     assert np.array_equal(photo, before)
 
 
-def test_a_drawn_picture_is_of_any_kind():
-    drawn = {draw(generator(seed), 32).tobytes() for seed in range(60)}
-    assert len(drawn) > 50
-    # A kind takes one number more from the generator when it is chosen by one.
-    chosen = set()
-    for seed in range(200):
-        source = generator(seed)
-        chosen.add(list(KINDS)[int(source.integers(len(KINDS)))])
-        if seed < 20:
-            name = list(KINDS)[int(generator(seed).integers(len(KINDS)))]
-            assert np.array_equal(draw(generator(seed), 32), KINDS[name](source, 32, None))
-    assert chosen == set(KINDS)
+def test_a_drawn_picture_is_of_any_kind(monkeypatch):
+    assert len({draw(generator(seed), 32).tobytes() for seed in range(60)}) > 50
+    photo = photograph(32)
+    named = {name: lambda *given, name=name: (name, *given[1:]) for name in KINDS}
+    monkeypatch.setattr(drawn, "KINDS", named)
+    chosen = [draw(generator(seed), 32, photo) for seed in range(300)]
+    assert {name for name, *_ in chosen} == set(KINDS)
+    assert all(side == 32 and given is photo for _, side, given in chosen)
 
 
 def test_fields_are_flat():
@@ -92,11 +92,11 @@ def test_gradients_are_smooth():
 
 @pytest.mark.parametrize("given", [None, photograph(96)], ids=["alone", "photograph"])
 def test_dithered_pictures_have_two_colours_that_alternate(given):
-    drawn = pictures("dithering", given=given)
-    assert all(colours(picture) <= 2 for picture in drawn)
-    black_and_white = [picture for picture in drawn if np.isin(picture, (0, 255)).all()]
-    assert len(black_and_white) > len(drawn) / 2
-    changes = [(picture[:, 1:] != picture[:, :-1]).any(axis=2).mean() for picture in drawn]
+    found = pictures("dithering", given=given)
+    assert all(colours(picture) <= 2 for picture in found)
+    black_and_white = [picture for picture in found if np.isin(picture, (0, 255)).all()]
+    assert len(black_and_white) > len(found) / 2
+    changes = [(picture[:, 1:] != picture[:, :-1]).any(axis=2).mean() for picture in found]
     assert np.median(changes) > 0.15
 
 
@@ -161,9 +161,9 @@ def test_no_crop_is_drawn_by_default_and_all_at_a_share_of_one(cache):
     numbers = list(range(60))
     cut = crops(cache).__getitems__(numbers)
     assert torch.equal(crops(cache, drawn=0.0).__getitems__(numbers), cut)
-    drawn = crops(cache, drawn=1.0).__getitems__(numbers)
+    every = crops(cache, drawn=1.0).__getitems__(numbers)
     # A kind may give the photograph back, with a little noise that rounds to nothing.
-    assert sum(torch.equal(a, b) for a, b in zip(drawn, cut, strict=True)) <= 2
+    assert sum(torch.equal(a, b) for a, b in zip(every, cut, strict=True)) <= 2
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5])
@@ -186,6 +186,29 @@ def test_drawn_crops_are_functions_of_their_number(cache):
     later = crops(cache, drawn=0.5)
     for number in reversed(numbers):
         assert torch.equal(later.__getitems__([number])[0], at_once[number])
+
+
+@pytest.mark.skipif(find_spec("accelerate") is None, reason="needs accelerate")
+def test_a_run_that_draws_goes_on_bit_for_bit(tmp_path):
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    changes = ["schedule.steps=5", "log.steps=1", "checkpoint.steps=1"]
+    photos = [tmp_path / f"{i}.png" for i in range(2)]
+    for i, path in enumerate(photos):
+        Image.fromarray(photograph(90 + i)).save(path)
+
+    def run(name, share, stop=0, resume=False):
+        recipe = read_recipe(tmp_path / "tiny.toml", [*changes, f"data.drawn={share}"])
+        job = Job(
+            tmp_path / name, recipe, photos, cache=tmp_path / "c", resume=resume, device="cpu"
+        )
+        outcome = train(job, StopAt(stop) if stop else None)
+        return torch.cat([p.flatten() for p in outcome.model.parameters()])
+
+    whole = run("whole", 0.5)
+    assert not torch.equal(whole, run("photographs", 0))
+    with pytest.raises(Stopped):
+        run("stopped", 0.5, stop=3)
+    assert torch.equal(run("stopped", 0.5, resume=True), whole)
 
 
 def test_the_share_is_a_key_of_the_recipe(tmp_path):
