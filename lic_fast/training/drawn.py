@@ -289,7 +289,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 )
 """By name, what draws a picture (side, side, 3) from a generator, a side and a photograph."""
 
-# A dithered picture or fine stripes cost some forty times the loss of a photograph, and people have
+# A dithered picture or fine stripes cost many times the loss of a photograph, and people have
 # fewer of them than of screens and text.
 _TIMES = {"fields": 3, "text": 3, "lines": 2, "gradients": 2, "palette": 2, "plots": 2}
 _TIMES |= {"screens": 3, "mixed": 3, "dithering": 1, "stripes": 1, "pixel-art": 1, "noise": 1}
