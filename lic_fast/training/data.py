@@ -19,17 +19,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from lic_fast.errors import TrainingError
 from lic_fast.training.cache import PictureCache
+from lic_fast.training.drawn import draw
 from lic_fast.training.recipe import Data
 
 __all__ = ["Batches", "Crops", "loader"]
 
 # Words of Philox's key beside the seed: one for each kind of choice.
-_ORDER, _CROP = 1, 2
+_ORDER, _CROP, _DRAWN = 1, 2, 3
 _GPU_WORKERS = 4
 
 
 class Crops(Dataset[Tensor]):
     """Crops by their numbers: each run through the pictures takes one of each, shuffled anew.
+
+    A share of them, ``[data] drawn``, is replaced by drawn pictures; see ``drawn.py``.
 
     Args:
         cache: The pictures; those smaller than a crop are left out.
@@ -59,7 +62,14 @@ class Crops(Dataset[Tensor]):
         return _generator(self.data.seed, _ORDER, epoch).permutation(self.usable)
 
     def crop(self, number: int) -> np.ndarray:
-        """A crop, uint8 (crop, crop, 3), not copied."""
+        """A crop or a drawn picture, uint8 (crop, crop, 3)."""
+        cut = self._cut(number)
+        generator = _generator(self.data.seed, _DRAWN, number)
+        drawn = generator.random() < self.data.drawn
+        return draw(generator, self.data.crop, cut) if drawn else cut
+
+    def _cut(self, number: int) -> np.ndarray:
+        """A crop of a picture, not copied."""
         epoch, place = divmod(number, len(self.usable))
         picture = self.cache[int(self._order(epoch)[place])]
         generator = _generator(self.data.seed, _CROP, number)

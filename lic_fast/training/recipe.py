@@ -47,7 +47,9 @@ class Data:
         flip: Whether half of the crops are mirrored.
         max_side: Pictures with a longer side are shrunk to it when they are decoded, by an area
             filter, which takes JPEG's artefacts along; 0 leaves them as they are.
-        seed: Of crops, noise and, without a checkpoint, the first weights.
+        drawn: Share of the crops that the run draws itself (text, flat fields, dithering and
+            the like: ``drawn.py``) instead of cutting them from a picture.
+        seed: Of crops, drawn pictures, noise and, without a checkpoint, the first weights.
         workers: Processes that cut crops; 0 is enough for a CPU, -1 chooses.
     """
 
@@ -55,6 +57,7 @@ class Data:
     batch: int = integer(16, least=1, most=65536)
     flip: bool = switch(True)
     max_side: int = integer(0, least=0)
+    drawn: float = number(0.0, least=0, most=1)
     seed: int = integer(0, least=0, most=2**31 - 1)
     workers: int = integer(-1, least=-1, most=256)
 
