@@ -14,20 +14,21 @@ Each folder is searched for JPEG and PNG files, such as what
 
 For judging, with ``--whole``, and never to be trained on: lomiri-wallpapers-16.04.
 
-``prepare_photos.txt`` lists the files that are left out, as they are drawings, small versions
-of others or no colour photographs. Symbolic links are other names of the same picture and are
-left out too.
+``prepare_photos.txt`` lists the files of these packages that are left out: drawings,
+renderings, small versions of others, and what of scikit-image is grey or scientific. Symbolic
+links are other names of the same picture and are left out too. Collections of photographs may
+hold crops of the judging ones: name such files in a list of your own (``--leave-out``).
 
 A large picture has been JPEG coded. It is shrunk by a whole factor of at least 2, each pixel
-the mean of a square of them, until its longer side is at most 2048, or 1600 with ``--whole``;
-by at least 3 if its file has less than one bit per pixel, as 8x8 blocks are still seen after
+the mean of a square of them, until its longer side is at most 2048, or 1700 with ``--whole``;
+by at least 3 if its file has less than 0.7 bits per pixel, as 8x8 blocks are still seen after
 2. For training the same is done at twice the factor, for another distribution of sharpness.
 Pictures of at most 1024 pixels a side have been shrunk before and stay as they are.
 
 A training run takes one crop of each file in each epoch, so that a file should stand for an
-area of the same size: tiles of 384x384 begin about 288 pixels apart and overlap, by which a
-crop of 256x256 can lie nearly anywhere. Of the tiles of a picture that are nearly flat
-(mean difference of neighbouring pixels below 2 grey levels) one in four is kept.
+area of the same size: tiles of 384x384 begin about 288 pixels apart, and overlap so that crops
+of 256x256 have room. Of the tiles of a picture that are nearly flat (mean difference of
+neighbouring pixels below 2 grey levels) one in four is kept, so that skies do not dominate.
 
 The result is RGB in PNG files, named by where they come from, and the same for the same
 pictures and the same Pillow.
@@ -48,10 +49,12 @@ from PIL import Image, ImageOps
 LEFT_OUT = Path(__file__).with_suffix(".txt")
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
-AS_IT_IS = 1024
-TRAIN_SIDE, WHOLE_SIDE = 2048, 1600
-TILE, STEP, SHORTEST = 384, 288, 256
-FLAT, KEEP_FLAT = 2.0, 4
+AS_IT_IS = 1024  # pixels of the longer side of pictures that are not shrunk
+COARSE = 0.7  # bits per pixel of JPEG files
+TRAIN_SIDE, WHOLE_SIDE = 2048, 1700  # pixels of the longer side after shrinking, at most
+TILE, STEP = 384, 288
+SHORTEST = 256  # pixels of the shorter side; a picture with less gives no files
+FLAT, KEEP_FLAT = 2.0, 4  # grey levels; one tile in so many is kept
 
 
 @dataclass
@@ -100,7 +103,7 @@ def first_factor(size: tuple[int, int], file_bytes: int, jpeg: bool, side: int) 
     """The smallest whole factor by which a picture may be shrunk; 1 if it stays as it is."""
     if max(size) <= AS_IT_IS:
         return 1
-    coarse = jpeg and 8 * file_bytes < size[0] * size[1]
+    coarse = jpeg and 8 * file_bytes < COARSE * size[0] * size[1]
     return max(3 if coarse else 2, -(-max(size) // side))
 
 
