@@ -22,10 +22,10 @@ from lic_fast.training.cache import PictureCache
 from lic_fast.training.drawn import draw
 from lic_fast.training.recipe import Data
 
-__all__ = ["Batches", "Crops", "loader"]
+__all__ = ["Batches", "Crops", "anchors_of", "loader"]
 
 # Words of Philox's key beside the seed: one for each kind of choice.
-_ORDER, _CROP, _DRAWN = 1, 2, 3
+_ORDER, _CROP, _DRAWN, _ANCHOR = 1, 2, 3, 4
 _GPU_WORKERS = 4
 
 
@@ -87,6 +87,19 @@ class Crops(Dataset[Tensor]):
         return torch.from_numpy(batch)
 
 
+def anchors_of(numbers: Sequence[int], anchors: int, seed: int) -> Tensor:
+    """The anchor of each crop's quality, (B,) int64, by the crops' numbers.
+
+    Each run of `anchors` consecutive numbers has every anchor once, in an order of its own.
+    """
+    places = [divmod(number, anchors) for number in numbers]
+    orders = {
+        run: _generator(seed, _ANCHOR, run).permutation(anchors)
+        for run in {run for run, _ in places}
+    }
+    return torch.tensor([int(orders[run][place]) for run, place in places])
+
+
 def _generator(seed: int, kind: int, number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, kind], counter=[0, 0, number, 0]))
 
@@ -108,12 +121,16 @@ class Batches:
     processes: int = 1
 
     def __iter__(self) -> Iterator[list[int]]:
-        own = self.batch // self.processes
         step = self.first
         while True:
-            start = step * self.batch + self.rank * own
-            yield list(range(start, start + own))
+            yield self.numbers(step)
             step += 1
+
+    def numbers(self, step: int) -> list[int]:
+        """Those of this process in a step."""
+        own = self.batch // self.processes
+        start = step * self.batch + self.rank * own
+        return list(range(start, start + own))
 
 
 def _as_it_is(batch: Any) -> Any:
