@@ -130,9 +130,9 @@ class Precision:
     """``[precision]``.
 
     Attributes:
-        autocast: Type in which convolutions and matrix products run, "float32" or "bfloat16"; "auto"
-            takes bfloat16 where the device multiplies it;
-            weights, likelihoods and the loss are in float32.
+        autocast: Type in which convolutions and matrix products run, "float32" or "bfloat16";
+            "auto" takes bfloat16 where the device multiplies it. Weights, likelihoods and the
+            loss are in float32.
         channels_last: Memory layout of maps and weights: "auto" takes it on GPUs, and on CPUs
             with bfloat16 if all numbers of channels but the picture's are multiples of 16.
     """

@@ -43,11 +43,13 @@ ARGUMENTS = {
 CLASSES = list(ARGUMENTS)
 
 
-def tiny(model: type[SliceCompressionModel], seed: int = 0) -> SliceCompressionModel:
+def tiny(
+    model: type[SliceCompressionModel], seed: int = 0, qualities: int = 0
+) -> SliceCompressionModel:
     """A model in evaluation mode, with weights that give symbols other than zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = model(**ARGUMENTS[model])
+        net = model(**ARGUMENTS[model], qualities=qualities)
         with torch.no_grad():
             for network in net.cc_scale_transforms:
                 network[-1].bias += 1.5

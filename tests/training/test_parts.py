@@ -20,8 +20,8 @@ from lic_fast.training.checkpoint import (
     remove_leftovers,
     write_checkpoint,
 )
-from lic_fast.training.data import Batches, Crops
-from lic_fast.training.log import RunLog, read_log
+from lic_fast.training.data import Batches, Crops, anchors_of
+from lic_fast.training.log import RunLog, read_log, read_validation
 from lic_fast.training.recipe import Data, Schedule, read_recipe
 from lic_fast.training.schedule import due, learning_rate_factor, progress
 
@@ -31,9 +31,15 @@ RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_are_recipes(path):
     recipe = read_recipe(path)
-    assert recipe.loss.lambda_ == 0.013
+    loss = recipe.loss
+    assert (loss.lambda_ > 0) != bool(loss.lambdas)
+    assert recipe.model.arguments.get("qualities", 0) == len(loss.lambdas)
     assert bool(recipe.schedule.steps) != bool(recipe.schedule.minutes)
-    assert read_recipe(path, ["loss.lambda=0.0035"]).loss.lambda_ == 0.0035
+    changes = ["loss.lambdas=[0.01, 0.02]"] if loss.lambdas else ["loss.lambda=0.0035"]
+    if loss.lambdas:
+        assert read_recipe(path, changes).model.arguments["qualities"] == 2
+    else:
+        assert read_recipe(path, changes).loss.lambda_ == 0.0035
 
 
 @pytest.mark.parametrize(
@@ -45,6 +51,14 @@ def test_shipped_recipes_are_recipes(path):
         ("[loss]\nlambda = 'x'\n", "lambda"),
         ("[loss]\nlambda = nan\n", "lambda"),
         ("[loss]\nmetric = 'mse'\n", "lambda"),
+        ("[loss]\nlambda = 0.01\nlambdas = [0.01, 0.02]\n", "either lambda, above 0, or lambdas"),
+        ("[loss]\nlambdas = [0.01]\n", "at least two"),
+        ("[loss]\nlambdas = [0.02, 0.01]\n", "ascending"),
+        (
+            "[loss]\nlambdas = [0.01, 0.02]\n[model]\narchitecture = 'WACNN'\n"
+            "[model.arguments]\nqualities = 3\n",
+            "lambdas, 2, not 3",
+        ),
         ("[loss]\nlambda = 0.01\nmetric = 'psnr'\n", "metric"),
         ("[loss]\nlambda = 0.01\n[data]\nbatch = 0\n", "batch"),
         ("[loss]\nlambda = 0.01\n[data]\nbatch = true\n", "batch"),
@@ -123,6 +137,17 @@ def test_crops_are_functions_of_their_number(tmp_path):
     )
     with pytest.raises(TrainingError, match="smaller than a crop"):
         Crops(cache, Data(crop=64, batch=4))
+
+
+def test_every_anchor_comes_equally_often():
+    seen = torch.cat([anchors_of(range(i, i + 8), 7, 3) for i in range(0, 280, 8)])
+    assert seen.shape == (280,)
+    assert seen.bincount(minlength=7).tolist() == [40] * 7
+    # Not always in one order, and a function of the crop's number and the seed alone.
+    runs = seen.view(40, 7)
+    assert len({tuple(run) for run in runs.tolist()}) > 30
+    assert torch.equal(anchors_of(range(50, 60), 7, 3), seen[50:60])
+    assert not torch.equal(anchors_of(range(280), 7, 4), seen)
 
 
 def test_processes_share_a_batch():
@@ -212,3 +237,23 @@ def test_a_log_is_cut_at_the_checkpoint(tmp_path):
         {"step": 10, "loss": 0.1, "skipped": 0},
         {"step": 15, "loss": math.pi, "skipped": 1},
     ]
+
+
+def test_validations_are_logged_by_group_and_quality_and_cut_at_the_checkpoint(tmp_path):
+    log = RunLog(tmp_path, 0)
+    measured = np.arange(12.0).reshape(3, 2, 2)
+    for step in (5, 10):
+        log.write_validation(step, step / 2, ["a, b", "c", "a, b"], [1.0, 100.0], measured)
+    log = RunLog(tmp_path, 5)
+    rows = read_validation(tmp_path)
+    assert [tuple(row.values()) for row in rows] == [
+        ("5", "2.50", "a, b", "2", "1.00", "4.00000", "5.0000"),
+        ("5", "2.50", "a, b", "2", "100.00", "6.00000", "7.0000"),
+        ("5", "2.50", "c", "1", "1.00", "4.00000", "5.0000"),
+        ("5", "2.50", "c", "1", "100.00", "6.00000", "7.0000"),
+    ]
+    log.write_validation(7, 3.5, ["c"], [None], measured[:1, :1])
+    with (tmp_path / "validation.csv").open("a") as file:
+        file.write("9,1.0,c")
+    last = read_validation(tmp_path)[-1]
+    assert (last["step"], last["quality"]) == ("7", "")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lic_fast.errors import RecipeError
+from lic_fast.errors import RecipeError, TrainingError
 from lic_fast.models import TCM, WACNN
 from lic_fast.training.recipe import Recipe
 from lic_fast.training.start import first_model
@@ -65,3 +65,40 @@ def test_fresh_is_a_list_of_strings():
             Recipe.from_tables(
                 {"loss": {"lambda": 1}, "schedule": {"steps": 1}, "start": {"fresh": value}}, "r"
             )
+
+
+def many_rates(count, model=None):
+    tables = {"loss": {"lambdas": [0.01 * (i + 1) for i in range(count)]}, "schedule": {"steps": 1}}
+    if model is not None:
+        tables["model"] = {"architecture": model.architecture, "arguments": dict(ARGUMENTS[model])}
+    return Recipe.from_tables(tables, "recipe.toml")
+
+
+@pytest.mark.parametrize("stated", [False, True])
+def test_a_model_of_one_rate_begins_one_of_many(stated, tmp_path):
+    net, path = checkpoint(tmp_path, WACNN)
+    made = first_model(many_rates(3, WACNN if stated else None), path)
+    assert made.y_gain.shape == (3, net.M)
+    assert made.arguments["qualities"] == 3
+    for name, value in net.named_parameters():
+        assert torch.equal(value, made.get_parameter(name)), name
+    assert torch.equal(made.y_gain, WACNN(**ARGUMENTS[WACNN], qualities=3).y_gain)
+
+
+def test_gains_come_along(tmp_path):
+    net = tiny(WACNN, qualities=3)
+    with torch.no_grad():
+        net.y_gain.mul_(1.5)
+    path = tmp_path / "start.pth"
+    torch.save(net.state_dict(), path)
+    assert torch.equal(first_model(many_rates(3), path).y_gain, net.y_gain)
+
+
+def test_lambdas_and_gains_that_do_not_fit_are_refused(tmp_path):
+    path = tmp_path / "start.pth"
+    torch.save(tiny(WACNN, qualities=3).state_dict(), path)
+    for wanted in (many_rates(2, WACNN), recipe(model=WACNN)):
+        with pytest.raises(TrainingError, match="qualities 3 for"):
+            first_model(wanted, path)
+    with pytest.raises(RecipeError, match="3 anchors needs as many"):
+        first_model(recipe(), path)

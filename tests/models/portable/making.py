@@ -11,10 +11,10 @@ from tests.models.tiny import pictures, tiny
 
 @cache
 def portable(
-    model: type[SliceCompressionModel], seed: int = 0, bits: int = 14
+    model: type[SliceCompressionModel], seed: int = 0, bits: int = 14, qualities: int = 0
 ) -> SliceCompressionModel:
     """Of :func:`tests.models.tiny.tiny`, in float32 transforms. Not to be changed."""
-    made = lic_fast.make_portable(tiny(model, seed), calibration(), bits=bits)
+    made = lic_fast.make_portable(tiny(model, seed, qualities), calibration(), bits=bits)
     made.precision = "float32"
     return made
 
