@@ -232,9 +232,12 @@ class Start:
     Attributes:
         fresh: Modules, as "h_a", that get fresh weights instead of the checkpoint's: those of
             a hyperprior that has died, say.
+        matching: Whether the checkpoint may be of other widths, or portable: what has the name
+            and the shape of a parameter of the recipe's model is taken, everything else is fresh.
     """
 
     fresh: tuple[str, ...] = words()
+    matching: bool = switch(False)
 
 
 @dataclass(frozen=True)
@@ -340,7 +343,9 @@ def _check(recipe: Recipe, source: str) -> None:
         raise RecipeError(f"{source}: [schedule] needs either steps or minutes, above 0")
     if schedule.milestones and schedule.shape != "drops":
         raise RecipeError(f'{source}: [schedule] milestones need shape = "drops"')
-    loss = recipe.loss
+    loss, start = recipe.loss, recipe.start
+    if start.matching and (start.fresh or recipe.model is None):
+        raise RecipeError(f"{source}: [start] matching needs a [model] and is instead of fresh")
     if (loss.lambda_ > 0) == bool(loss.lambdas):
         raise RecipeError(f"{source}: [loss] needs either lambda, above 0, or lambdas")
     if len(loss.lambdas) == 1:

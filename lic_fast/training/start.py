@@ -43,6 +43,8 @@ def first_model(recipe: Recipe, start: Path | None) -> SliceCompressionModel:
 def _continued(recipe: Recipe, start: Path) -> SliceCompressionModel:
     """The recipe's model with the weights of a checkpoint."""
     loaded = load(start)
+    if recipe.start.matching:
+        return _matching(loaded, _built(recipe), start)
     if loaded.portable:
         raise TrainingError(
             f"{start}: a portable model does not train: start from the checkpoint that it was "
@@ -72,6 +74,22 @@ def _continued(recipe: Recipe, start: Path) -> SliceCompressionModel:
     loaded, model = without_tables(loaded), without_tables(model)
     _refresh(loaded, model, recipe.start.fresh)
     model.load_state_dict(loaded.state_dict())
+    return model
+
+
+def _matching(
+    loaded: SliceCompressionModel, model: SliceCompressionModel, start: Path
+) -> SliceCompressionModel:
+    """The model with those of the checkpoint's parameters that have its names and shapes."""
+    source = dict(loaded.named_parameters())
+    taken = 0
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in source and source[name].shape == parameter.shape:
+                parameter.copy_(source[name])
+                taken += 1
+    if not taken:
+        raise TrainingError(f"{start}: no parameter has the name and shape of one of the recipe's")
     return model
 
 

@@ -102,3 +102,33 @@ def test_lambdas_and_gains_that_do_not_fit_are_refused(tmp_path):
             first_model(wanted, path)
     with pytest.raises(RecipeError, match="3 anchors needs as many"):
         first_model(recipe(), path)
+
+
+def test_matching_takes_what_has_the_same_name_and_shape(tmp_path):
+    net = tiny(WACNN, seed=9)
+    path = tmp_path / "start.pth"
+    torch.save(net.state_dict(), path)
+    # Other latents: the first layers are the checkpoint's, those that know M are fresh.
+    arguments = ARGUMENTS[WACNN] | {"M": 48}
+    tables = {
+        "loss": {"lambdas": [0.01, 0.02]},
+        "schedule": {"steps": 1},
+        "start": {"matching": True},
+        "model": {"architecture": "WACNN", "arguments": arguments},
+    }
+    made = first_model(Recipe.from_tables(tables, "r"), path)
+    torch.manual_seed(0)
+    seeded = WACNN(**arguments, qualities=2)
+    names = {"taken": 0, "fresh": 0}
+    for name, value in made.named_parameters():
+        old = dict(net.named_parameters()).get(name)
+        taken = old is not None and old.shape == value.shape
+        assert torch.equal(value, old if taken else seeded.get_parameter(name)), name
+        names["taken" if taken else "fresh"] += 1
+    assert min(names.values()) > 5
+    for wrong in ({"fresh": ["h_a"]}, {}):
+        changed = {**tables, "start": {"matching": True, **wrong}}
+        if not wrong:
+            del changed["model"]
+        with pytest.raises(RecipeError, match="matching needs a"):
+            Recipe.from_tables(changed, "r")
