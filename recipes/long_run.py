@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             command.add_argument(
                 "--recipe", type=Path, default=CHECKOUT / "recipes/wacnn-nano.toml"
             )
+            command.add_argument("--from", dest="start", type=Path, help="a checkpoint")
             command.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
         if name in ("start", "resume"):
             command.add_argument("--threads", type=int, default=1)
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(f"{run} holds a run already: resume it, or name another folder")
         install(run)
         more = ["--recipe", options.recipe.absolute(), *(p.absolute() for p in options.photos)]
+        if options.start is not None:
+            more += ["--from", options.start.absolute()]
         for folder in options.validate:
             more += ["--validate", folder.absolute()]
         for change in options.set:
