@@ -138,11 +138,12 @@ class Muon(torch.optim.Optimizer):
 
     def _momentum(self, weight: Tensor) -> Tensor:
         """The gradient with Nesterov's momentum."""
-        state = self.state[weight]
+        state, gradient = self.state[weight], weight.grad
+        assert gradient is not None
         if not state:
             state["momentum"] = torch.zeros_like(weight)
-        state["momentum"].lerp_(weight.grad, 1 - _MOMENTUM)
-        return weight.grad.lerp(state["momentum"], _MOMENTUM)
+        state["momentum"].lerp_(gradient, 1 - _MOMENTUM)
+        return gradient.lerp(state["momentum"], _MOMENTUM)
 
 
 _MOMENTUM = 0.95
