@@ -6,6 +6,7 @@ allocation, sizes before use.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from lic_fast.stream_layout import StreamLayout
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "MAGIC",
+    "QUALITIES",
     "VERSION",
     "Container",
     "SectionType",
@@ -28,8 +30,10 @@ MAGIC = b"\x89LIC"
 VERSION = 1
 DEFAULT_MAX_PIXELS = 2**26
 """67 million: beyond this a picture is refused unless the caller asks for more."""
+QUALITIES = range(100, 10001)
+"""Those that a file can state, in hundredths; 0 stands for none."""
 
-_HEADER = struct.Struct("<4sBBBB8sIIHHHHHHIB")
+_HEADER = struct.Struct("<4sBBBB8sIIHHHHHHHIB")
 _SECTION = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 _PORTABLE = 1
@@ -70,6 +74,8 @@ class Container:
         portable: Whether the entropy path is integer arithmetic, which gives
             the same symbols everywhere.
         layout: Layout of both streams.
+        quality: That the latents were scaled for, in whole hundredths from 1 to 100; None if
+            the model is of one rate.
         icc_profile: Colour profile of the picture, or None.
         exif: EXIF data of the picture, without the ``Exif`` prefix, or None.
         model_name: Name under which the encoder knew the model, possibly empty. It is
@@ -87,6 +93,7 @@ class Container:
     z: bytes = field(repr=False)
     portable: bool = False
     layout: StreamLayout = StreamLayout.LANES
+    quality: float | None = None
     icc_profile: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
     model_name: str = ""
@@ -138,6 +145,7 @@ def pack(container: Container) -> bytes:
             container.height,
             *container.padding,
             *container.z_shape,
+            _hundredths(container.quality),
             container.symbols_checksum,
             len(sections),
         )
@@ -188,6 +196,7 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         bottom,
         z_rows,
         z_columns,
+        quality,
         symbols_checksum,
         count,
     ) = _HEADER.unpack_from(data)
@@ -197,6 +206,8 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         raise FormatError(f"unknown flags {flags:#04x} or reserved byte {reserved:#04x}")
     if layout not in list(StreamLayout):
         raise FormatError(f"unknown stream layout {layout}")
+    if quality and quality not in QUALITIES:
+        raise FormatError(f"a quality is 1 to 100, or 0 for none, not {quality / 100:g}")
     known, others = _sections(data, count)
     for kind in (SectionType.Y, SectionType.Z):
         if kind not in known:
@@ -216,6 +227,7 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         z=known[SectionType.Z],
         portable=bool(flags & _PORTABLE),
         layout=StreamLayout(layout),
+        quality=quality / 100 if quality else None,
         icc_profile=known.get(SectionType.ICC_PROFILE),
         exif=known.get(SectionType.EXIF),
         model_name=model_name,
@@ -223,6 +235,16 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
     )
     _check(container, max_pixels)
     return container
+
+
+def _hundredths(quality: float | None) -> int:
+    if quality is None:
+        return 0
+    if not math.isfinite(quality) or round(100 * quality) not in QUALITIES:
+        raise FormatError(f"a quality is 1 to 100, not {quality}")
+    if round(100 * quality) / 100 != quality:
+        raise FormatError(f"a file holds whole hundredths of a quality, not {quality}")
+    return round(100 * quality)
 
 
 def _newer(version: int) -> str:
