@@ -91,10 +91,10 @@ def encode_to_target(
 ) -> Encoded:
     """:func:`encode_image`, with the quality that was found.
 
-    A search analyses the picture once and codes the latents a few times, until the file has
-    99 % of the largest size allowed, the PSNR is within 0.02 dB of the lowest, or the next tenth of a
-    quality is known to miss the target. With a target that even quality 100 stays within,
-    or that quality 1 fulfils, it is that.
+    A search analyses the picture once and codes the latents a few times, until the file has 99 %
+    of the largest size allowed, the PSNR is within 0.02 dB of the lowest, or a tenth of a quality
+    further the bound is known to be broken. A size that quality 100 does not fill gives that
+    quality, a PSNR that quality 1 surpasses gives this.
 
     Args:
         image: As for :func:`encode_image`, like all others.

@@ -142,8 +142,7 @@ def highest_within(
 def _slope(
     measured: Mapping[int, float], base: int, ends: Sequence[int], step: int, typical: float
 ) -> float:
-    """From a position to the other end, or else to a position not too near; the typical one if
-    neither rises."""
+    """To the other end, or else to a position not too near; the typical one if neither rises."""
     # Over a short way values may fall, though they rise over a long one.
     far = [position for position in measured if abs(position - base) >= 10 * step]
     near = sorted(far, key=lambda position: abs(position - base))[:1]

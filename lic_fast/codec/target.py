@@ -34,11 +34,10 @@ class Target:
     psnr: float | None = None
 
     def __post_init__(self) -> None:
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        given = {name: value for name, value in values.items() if value is not None}
-        if len(given) > 1:
-            raise ValueError(f"give one of quality, size, bpp and psnr, not {' and '.join(given)}")
-        for name, value in given.items():
+        names = [name for name, _ in self.given()]
+        if len(names) > 1:
+            raise ValueError(f"give one of quality, size, bpp and psnr, not {' and '.join(names)}")
+        for name, value in self.given():
             kind, words = (Integral, "a whole number") if name == "size" else (Real, "a number")
             number = isinstance(value, kind) and not isinstance(value, bool)
             if not number or not -math.inf < value < math.inf:
@@ -49,6 +48,11 @@ class Target:
                 raise ValueError(f"{name} is more than 0, not {value}")
         if self.quality is not None:
             object.__setattr__(self, "quality", round(100 * self.quality) / 100)
+
+    def given(self) -> list[tuple[str, float]]:
+        """The name and the value of what is given; nothing for the model's default."""
+        values = [(each.name, getattr(self, each.name)) for each in fields(self)]
+        return [(name, value) for name, value in values if value is not None]
 
     @property
     def searched(self) -> bool:

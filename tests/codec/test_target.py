@@ -45,7 +45,7 @@ def size_of(net, quality, **options):
 
 
 def test_the_file_has_the_models_scale():
-    assert [gains.WORST, gains.BEST] == [QUALITIES[0] / 100, QUALITIES[-1] / 100]
+    assert [QUALITIES[0] / 100, QUALITIES[-1] / 100] == [gains.WORST, gains.BEST]
 
 
 def test_a_better_quality_is_a_larger_file_and_a_better_picture(net):
