@@ -43,7 +43,7 @@ def encode_image(
 
     A model with gains codes at any quality: at most one of `quality`, `size`, `bpp` and `psnr` says
     which (:class:`lic_fast.codec.Target`); without them it is 50. A model of one rate takes
-    none of them. :func:`encode_to_target` says what was found.
+    none of them. :func:`encode_to_target` gives the quality beside the file.
 
     Args:
         image: uint8 (H, W, 3), from 1x1 pixels up.
@@ -89,7 +89,7 @@ def encode_to_target(
     model_name: str = "",
     layout: StreamLayout | str = StreamLayout.LANES,
 ) -> Encoded:
-    """:func:`encode_image`, with the quality that was found.
+    """The file of a picture as :func:`encode_image` makes it, and the quality that it has.
 
     A search analyses the picture once and codes the latents a few times, until the file has 99 %
     of the largest size allowed, the PSNR is within 0.02 dB of the lowest, or a tenth of a quality
