@@ -21,9 +21,11 @@ from lic_fast.cli.console import (
     print_table,
     progress_bar,
     run_batch,
+    warnings_of,
 )
+from lic_fast.cli.console import report as report_problems
 from lic_fast.cli.curves import Curve, Point
-from lic_fast.cli.files import PICTURE_SUFFIXES
+from lic_fast.cli.files import check_output
 from lic_fast.cli.options import (
     DeviceChoice,
     DeviceOption,
@@ -35,9 +37,9 @@ from lic_fast.cli.options import (
     QuietOption,
 )
 from lic_fast.cli.page import Evaluated, html_text
-from lic_fast.cli.paths import Inputs, Source, collect
+from lic_fast.cli.paths import Source, collect_pictures
 from lic_fast.cli.references import is_kodak, references
-from lic_fast.cli.runtime import NamedModel, configuration, load_model, resolve_device
+from lic_fast.cli.runtime import NamedModel, check_model, configuration, load_model, resolve_device
 from lic_fast.cli.text import display
 
 if TYPE_CHECKING:
@@ -143,11 +145,17 @@ def evaluate(
     outputs = {"--json": json_out, "--csv": csv_out, "--html": html_out}
     _check_outputs(outputs, overwrite)
     compared, absent = _anchors(anchors) if html_out is not None else ([], [])
-    inputs = collect(paths, PICTURE_SUFFIXES, "pictures")
+    inputs = collect_pictures(paths)
+    unusable = report_problems(inputs.problems)
+    if not inputs.sources and json_out is None and csv_out is None:
+        raise typer.Exit(1)
 
     from lic_fast import codec
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+    models = _chosen(model) if model else [(None, None)]
+    for _, name in models:
+        check_model(name)
     target_device = resolve_device(device)
     names = _names(inputs.sources)
     files = {name: path for path, name in names.items()}
@@ -156,9 +164,9 @@ def evaluate(
         return codec.read_picture(files[name], max_pixels=bound).pixels
 
     evaluated = []
-    for curve, name in _chosen(model) if model else [(None, None)]:
+    for curve, name in models:
         named = load_model(name, target_device, precision)
-        rows, failed = _rows(named, inputs, names, read, bound, quiet)
+        rows, failed = _rows(named, inputs.sources, unusable, names, read, bound, quiet)
         settings = configuration(named, target_device) | {"rate": RATE, "timing": TIMING}
         evaluated.append(Evaluated(curve or named.name, rows, settings, failed))
         if "-" not in outputs.values() and not quiet and rows:
@@ -192,7 +200,8 @@ def evaluate(
 
 def _rows(
     named: NamedModel,
-    inputs: Inputs,
+    sources: Sequence[Source],
+    unusable: Sequence[tuple[str, str]],
     names: dict[Path, str],
     read: Callable[[str], np.ndarray],
     bound: int,
@@ -211,11 +220,11 @@ def _rows(
         return measure(pixels, named, name, bound)
 
     outcome = run_batch(
-        inputs.sources,
+        sources,
         work,
         source=lambda source: source.path,
         title="evaluating",
-        problems=inputs.problems,
+        failed=unusable,
         quiet=quiet,
     )
     return [row for _, row in outcome.done], outcome.failed
@@ -311,11 +320,7 @@ def _check_outputs(outputs: dict[str, str | None], overwrite: bool) -> None:
         if place in seen:
             fail(f"{seen[place]} and {option} name the same file")
         seen[place] = option
-        file = Path(out)
-        if file.is_dir():
-            fail(f"{display(file)} is a folder; name a file")
-        if not overwrite and os.path.lexists(file):
-            fail(f"{display(file)} exists already; --overwrite replaces it", status=1)
+        check_output(Path(out), overwrite)
 
 
 def _write(out: str | None, text: Callable[[], str], overwrite: bool) -> None:
@@ -324,5 +329,5 @@ def _write(out: str | None, text: Callable[[], str], overwrite: bool) -> None:
     elif out is not None:
         from lic_fast import codec
 
-        with expected_errors():
+        with expected_errors(), warnings_of(Path(out)):
             codec.write_bytes_atomically(Path(out), text().encode(), overwrite=overwrite)

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lic_fast.codec.colour import is_srgb, srgb_profile
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS, Container, pack, unpack
-from lic_fast.codec.picture import Picture, check_pixels
+from lic_fast.codec.picture import Picture, rgb_pixels
 from lic_fast.entropy import LatentStreams
 from lic_fast.errors import ChecksumError, FormatError, ModelMismatchError, StreamError
 from lic_fast.models import SliceCompressionModel
@@ -19,7 +20,7 @@ _LARGEST_Z_SIDE = 2**16 - 1  # the container's field has two bytes
 
 
 def encode_image(
-    image: np.ndarray,
+    image: np.ndarray | Tensor,
     model: SliceCompressionModel,
     *,
     icc_profile: bytes | None = None,
@@ -35,9 +36,11 @@ def encode_image(
     at 0.5 dB more, than zeros (``benchmarks/padding.py``).
 
     Args:
-        image: uint8 (H, W, 3), from 1x1 pixels up.
+        image: uint8 (H, W, 3), or (H, W) or (H, W, 1) if it is grey, which is coded as three
+            equal channels; an array or a tensor on any device, from 1x1 pixels up.
         model: In evaluation mode, with its tables made.
-        icc_profile: Colour profile to keep with it.
+        icc_profile: Colour profile to keep with it. One of sRGB is a flag in the file, and
+            decoding gives another profile of sRGB.
         exif: EXIF data to keep with it, without the ``Exif`` prefix.
         model_name: Name of the model, for messages.
         layout: Of the streams; "compressai" for files that CompressAI's coder can read.
@@ -51,20 +54,21 @@ def encode_image(
         LatentError: The model's latents are not finite.
         ValueError: The model is in training mode or has no tables, or there is no such layout.
     """
-    check_pixels(image)
+    pixels = rgb_pixels(image.detach().cpu().numpy() if isinstance(image, Tensor) else image)
     _check_mode(model)
-    height, width = image.shape[:2]
+    height, width = pixels.shape[:2]
     largest = _LARGEST_Z_SIDE * model.z_downsampling // model.multiple * model.multiple
     if max(height, width) > largest:
         raise FormatError(f"a side of {max(height, width)} pixels: a .lic file holds {largest}")
     rows, columns = -height % model.multiple, -width % model.multiple
     top, left = rows // 2, columns // 2
     bottom, right = rows - top, columns - left
-    padded = np.pad(image, ((top, bottom), (left, right), (0, 0)), mode="edge")
+    padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
     with torch.inference_mode():
         streams = model.encode(_to_tensor(padded, model), layout=layout)
     if streams.checksums is None:
         raise ValueError("the model's encode gave no checksums")
+    srgb = icc_profile is not None and is_srgb(icc_profile)
     return pack(
         Container(
             width=width,
@@ -77,7 +81,8 @@ def encode_image(
             z=streams.z[0],
             portable=model.portable,
             layout=streams.layout,
-            icc_profile=icc_profile,
+            srgb=srgb,
+            icc_profile=None if srgb else icc_profile,
             exif=exif,
             model_name=model_name,
         )
@@ -134,7 +139,8 @@ def decode_image(
     left, top = container.padding[:2]
     window = x_hat[0, :, top : top + container.height, left : left + container.width]
     pixels = (window * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
-    return Picture(pixels.contiguous().cpu().numpy(), container.icc_profile, container.exif)
+    profile = srgb_profile() if container.srgb else container.icc_profile
+    return Picture(pixels.contiguous().cpu().numpy(), profile, container.exif)
 
 
 def _check_mode(model: SliceCompressionModel) -> None:
