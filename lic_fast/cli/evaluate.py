@@ -22,9 +22,11 @@ from lic_fast.cli.console import (
     progress_bar,
     run_batch,
     warn,
+    warnings_of,
 )
+from lic_fast.cli.console import report as report_problems
 from lic_fast.cli.curves import Curve, Point
-from lic_fast.cli.files import PICTURE_SUFFIXES
+from lic_fast.cli.files import check_output
 from lic_fast.cli.options import (
     DeviceChoice,
     DeviceOption,
@@ -36,9 +38,9 @@ from lic_fast.cli.options import (
     QuietOption,
 )
 from lic_fast.cli.page import Evaluated, html_text
-from lic_fast.cli.paths import Inputs, Source, collect
+from lic_fast.cli.paths import Source, collect_pictures
 from lic_fast.cli.references import is_kodak, references
-from lic_fast.cli.runtime import NamedModel, configuration, load_model, resolve_device
+from lic_fast.cli.runtime import NamedModel, check_model, configuration, load_model, resolve_device
 from lic_fast.cli.text import display
 
 if TYPE_CHECKING:
@@ -165,11 +167,17 @@ def evaluate(
     _check_outputs(outputs, overwrite)
     qualities = _qualities(quality)
     compared, absent = _anchors(anchors) if html_out is not None else ([], [])
-    inputs = collect(paths, PICTURE_SUFFIXES, "pictures")
+    inputs = collect_pictures(paths)
+    unusable = report_problems(inputs.problems)
+    if not inputs.sources and json_out is None and csv_out is None:
+        raise typer.Exit(1)
 
     from lic_fast import codec
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+    models: Sequence[tuple[str | None, str | None]] = _chosen(model) if model else [(None, None)]
+    for _, name in models:
+        check_model(name)
     target_device = resolve_device(device)
     names = _names(inputs.sources)
     files = {name: path for path, name in names.items()}
@@ -179,11 +187,10 @@ def evaluate(
 
     evaluated: list[Evaluated] = []
     failures = 0
-    chosen: Sequence[tuple[str | None, str | None]] = _chosen(model) if model else [(None, None)]
-    for curve, name in chosen:
+    for curve, name in models:
         named = load_model(name, target_device, precision)
-        own = _own_qualities(named, qualities, only=len(chosen) == 1)
-        rows, failed = _rows(named, own, inputs, names, read, bound, quiet)
+        own = _own_qualities(named, qualities, only=len(models) == 1)
+        rows, failed = _rows(named, own, inputs.sources, unusable, names, read, bound, quiet)
         failures += len(failed)
         settings = configuration(named, target_device) | {"rate": RATE, "timing": TIMING}
         for each, of_quality in zip(own, rows, strict=True):
@@ -223,7 +230,8 @@ def evaluate(
 def _rows(
     named: NamedModel,
     qualities: Sequence[float | None],
-    inputs: Inputs,
+    sources: Sequence[Source],
+    unusable: Sequence[tuple[str, str]],
     names: dict[Path, str],
     read: Callable[[str], np.ndarray],
     bound: int,
@@ -242,11 +250,11 @@ def _rows(
         return [measure(pixels, named, name, bound, quality) for quality in qualities]
 
     outcome = run_batch(
-        inputs.sources,
+        sources,
         work,
         source=lambda source: source.path,
         title="evaluating",
-        problems=inputs.problems,
+        failed=unusable,
         quiet=quiet,
     )
     done = [rows for _, rows in outcome.done]
@@ -367,11 +375,7 @@ def _check_outputs(outputs: dict[str, str | None], overwrite: bool) -> None:
         if place in seen:
             fail(f"{seen[place]} and {option} name the same file")
         seen[place] = option
-        file = Path(out)
-        if file.is_dir():
-            fail(f"{display(file)} is a folder; name a file")
-        if not overwrite and os.path.lexists(file):
-            fail(f"{display(file)} exists already; --overwrite replaces it", status=1)
+        check_output(Path(out), overwrite)
 
 
 def _write(out: str | None, text: Callable[[], str], overwrite: bool) -> None:
@@ -380,5 +384,5 @@ def _write(out: str | None, text: Callable[[], str], overwrite: bool) -> None:
     elif out is not None:
         from lic_fast import codec
 
-        with expected_errors():
+        with expected_errors(), warnings_of(Path(out)):
             codec.write_bytes_atomically(Path(out), text().encode(), overwrite=overwrite)

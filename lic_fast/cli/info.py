@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lic_fast.cli.console import run_batch
+from lic_fast.cli.console import report, run_batch
 from lic_fast.cli.files import LIC_SUFFIX, read_lic
 from lic_fast.cli.options import InputPaths
 from lic_fast.cli.paths import Source, collect
@@ -33,6 +33,7 @@ def info(
     A bad file is reported and the rest goes on; the exit status is then 1.
     """
     inputs = collect(paths, [LIC_SUFFIX], f"{LIC_SUFFIX} files")
+    failed = report(inputs.problems)
 
     from lic_fast.codec.container import unpack
 
@@ -46,7 +47,7 @@ def info(
         work,
         source=lambda source: source.path,
         title="reading",
-        problems=inputs.problems,
+        failed=failed,
     )
     described = [values for _, values in outcome.done]
     if as_json:
@@ -80,6 +81,7 @@ def describe(path: Path, size: int, container: Container) -> dict[str, Any]:
         "z_bytes": len(container.z),
         "y_substreams": _substreams(container),
         "symbols_crc32": f"{container.symbols_checksum:08x}",
+        "srgb": container.srgb,
         "icc_profile_bytes": length(container.icc_profile),
         "exif_bytes": length(container.exif),
         "other_sections": {str(kind): len(data) for kind, data in container.other_sections},
@@ -109,7 +111,8 @@ def _as_text(values: dict[str, Any]) -> str:
     rows, columns = values["z_shape"]
     quality = "the model's one rate" if values["quality"] is None else f"{values['quality']:g}"
     portable = "yes" if values["portable"] else "no: made to be decoded on the same kind of machine"
-    metadata = [
+    metadata = ["sRGB profile"] if values["srgb"] else []
+    metadata += [
         f"{name} {human_bytes(values[key])}"
         for name, key in (("ICC profile", "icc_profile_bytes"), ("EXIF", "exif_bytes"))
         if values[key] is not None

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from lic_fast.codec.container import Container
     from lic_fast.models.base import SliceCompressionModel
 
-__all__ = ["ModelFinder", "NamedModel", "configuration", "load_model", "resolve_device"]
+__all__ = [
+    "ModelFinder",
+    "NamedModel",
+    "check_model",
+    "configuration",
+    "load_model",
+    "resolve_device",
+]
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,23 @@ def set_precision(model: SliceCompressionModel, precision: PrecisionChoice) -> N
         model.precision = precision.value
 
 
+def check_model(name_or_path: str | None) -> None:
+    """Ends the command with status 2 if the zoo has no such model and there is no such file.
+
+    Needs no torch, whose import takes seconds.
+    """
+    from lic_fast import zoo
+
+    if name_or_path is None or name_or_path in zoo.names() or name_or_path in zoo.families():
+        return
+    if not os.path.isfile(name_or_path):
+        kind = (
+            "a folder, not a checkpoint" if os.path.isdir(name_or_path) else "no model and no file"
+        )
+        known = ", ".join(zoo.names())
+        fail(f"--model {display(name_or_path)}: {kind}; the zoo has: {known}")
+
+
 def _load(name_or_path: str | None, device: str) -> NamedModel:
     from lic_fast import zoo
 
@@ -85,11 +109,8 @@ def _load(name_or_path: str | None, device: str) -> NamedModel:
         found = zoo.resolve(name)
         with expected_errors():
             return NamedModel(found, zoo.load(found, device=device))
+    check_model(name)
     path = Path(name)
-    if not os.path.isfile(path):
-        kind = "a folder, not a checkpoint" if path.is_dir() else "no model and no file"
-        known = ", ".join(zoo.names())
-        fail(f"--model {display(name)}: {kind}; the zoo has: {known}")
     with expected_errors():
         return NamedModel(_label(path), lic_fast.load(path, device=device))
 

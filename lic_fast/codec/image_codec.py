@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from lic_fast.codec import metrics
+from lic_fast.codec.colour import is_srgb, srgb_profile
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS, Container, pack, unpack
-from lic_fast.codec.picture import Picture, check_pixels
+from lic_fast.codec.picture import Picture, rgb_pixels
 from lic_fast.codec.search import encoded_for
 from lic_fast.codec.target import Encoded, Target
 from lic_fast.entropy import LatentStreams
@@ -22,7 +23,7 @@ _LARGEST_Z_SIDE = 2**16 - 1  # the container's field has two bytes
 
 
 def encode_image(
-    image: np.ndarray,
+    image: np.ndarray | Tensor,
     model: SliceCompressionModel,
     *,
     quality: float | None = None,
@@ -46,13 +47,15 @@ def encode_image(
     none of them. :func:`encode_to_target` gives the quality beside the file.
 
     Args:
-        image: uint8 (H, W, 3), from 1x1 pixels up.
+        image: uint8 (H, W, 3), or (H, W) or (H, W, 1) if it is grey, which is coded as three
+            equal channels; an array or a tensor on any device, from 1x1 pixels up.
         model: In evaluation mode, with its tables made.
         quality: From 1 to 100, the best, in hundredths.
         size: Of the whole file in bytes, not to be exceeded.
         bpp: Of the whole file in bits per pixel, not to be exceeded.
         psnr: Of the decoded picture in dB, not to be fallen short of.
-        icc_profile: Colour profile to keep with it.
+        icc_profile: Colour profile to keep with it. One of sRGB is a flag in the file, and
+            decoding gives another profile of sRGB.
         exif: EXIF data to keep with it, without the ``Exif`` prefix.
         model_name: Name of the model, for messages.
         layout: Of the streams; "compressai" for files that CompressAI's coder can read.
@@ -80,7 +83,7 @@ def encode_image(
 
 
 def encode_to_target(
-    image: np.ndarray,
+    image: np.ndarray | Tensor,
     model: SliceCompressionModel,
     target: Target,
     *,
@@ -108,9 +111,9 @@ def encode_to_target(
     Raises:
         ImageError, FormatError, LatentError, TargetError, ValueError: As for :func:`encode_image`.
     """
-    check_pixels(image)
+    pixels = rgb_pixels(image.detach().cpu().numpy() if isinstance(image, Tensor) else image)
     _check_mode(model)
-    height, width = image.shape[:2]
+    height, width = pixels.shape[:2]
     largest = _LARGEST_Z_SIDE * model.z_downsampling // model.multiple * model.multiple
     if max(height, width) > largest:
         raise FormatError(f"a side of {max(height, width)} pixels: a .lic file holds {largest}")
@@ -122,9 +125,9 @@ def encode_to_target(
     rows, columns = -height % model.multiple, -width % model.multiple
     top, left = rows // 2, columns // 2
     bottom, right = rows - top, columns - left
-    padded = np.pad(image, ((top, bottom), (left, right), (0, 0)), mode="edge")
-
+    padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
     fingerprint = model.fingerprint()
+    srgb = icc_profile is not None and is_srgb(icc_profile)
 
     def file(streams: LatentStreams) -> bytes:
         if streams.checksums is None:
@@ -142,7 +145,8 @@ def encode_to_target(
                 portable=model.portable,
                 layout=streams.layout,
                 quality=None if streams.quality is None else streams.quality[0],
-                icc_profile=icc_profile,
+                srgb=srgb,
+                icc_profile=None if srgb else icc_profile,
                 exif=exif,
                 model_name=model_name,
             )
@@ -161,7 +165,7 @@ def encode_to_target(
                 return Encoded(file(streams), quality)
             x_hat = model.reconstruct(y_hat, quality=quality)
             decoded = _pixels(x_hat, left, top, width, height)
-            return Encoded(file(streams), quality, metrics.psnr(image, decoded))
+            return Encoded(file(streams), quality, metrics.psnr(pixels, decoded))
 
         return encoded_for(target, width * height, code)
 
@@ -218,7 +222,8 @@ def decode_image(
         raise FormatError(f"the streams hold an image of {tuple(x_hat.shape[2:])}")
     left, top = container.padding[:2]
     pixels = _pixels(x_hat, left, top, container.width, container.height)
-    return Picture(pixels, container.icc_profile, container.exif)
+    profile = srgb_profile() if container.srgb else container.icc_profile
+    return Picture(pixels, profile, container.exif)
 
 
 def _check_mode(model: SliceCompressionModel) -> None:

@@ -107,6 +107,8 @@ def test_max_pixels_refuses_a_larger_picture(run: Run, tmp_path: Path) -> None:
 def test_strip_drops_profile_and_exif(run: Run, tmp_path: Path) -> None:
     from PIL import ImageCms
 
+    from lic_fast.codec.colour import is_srgb
+
     exif = Image.Exif()
     exif[0x010E] = "a description to find"
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -116,7 +118,7 @@ def test_strip_drops_profile_and_exif(run: Run, tmp_path: Path) -> None:
     assert run("compress", source, "-o", stripped, "--strip").status == 0
     assert run("decompress", kept, stripped).status == 0
     with Image.open(kept.with_suffix(".png")) as picture:
-        assert picture.info["icc_profile"] == profile
+        assert is_srgb(picture.info["icc_profile"])
         assert picture.getexif()[0x010E] == "a description to find"
     with Image.open(stripped.with_suffix(".png")) as picture:
         assert "icc_profile" not in picture.info

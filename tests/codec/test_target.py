@@ -244,3 +244,11 @@ def test_another_quality_than_was_coded_is_another_picture_and_no_crash(net, hun
     container = unpack(encode_image(PICTURE, net, quality=60))
     decoded = decode_image(pack(replace(container, quality=hundredths / 100)), net)
     assert decoded.pixels.shape == PICTURE.shape
+
+
+def test_a_grey_picture_is_searched_for_as_any_other():
+    net = with_gains()
+    grey = PICTURE[..., 0]
+    found = encode_to_target(torch.from_numpy(grey.copy()), net, Target(psnr=26))
+    decoded = decode_image(found.data, net).pixels
+    assert found.psnr == psnr(np.repeat(grey[..., None], 3, 2), decoded) >= 26
