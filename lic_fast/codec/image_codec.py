@@ -95,9 +95,9 @@ def encode_to_target(
     """The file of a picture as :func:`encode_image` makes it, and the quality that it has.
 
     A search analyses the picture once and codes the latents a few times, until the file has 99 %
-    of the largest size allowed, the PSNR is within 0.02 dB of the lowest, or a tenth of a quality
-    further the bound is known to be broken. A size that quality 100 does not fill gives that
-    quality, a PSNR that quality 1 surpasses gives this.
+    of the largest size allowed, the PSNR is within 0.02 dB of the lowest, or a quality that is
+    nearer than a tenth is known to break the bound. A size that quality 100 does not fill gives
+    that quality, a PSNR that quality 1 surpasses gives this.
 
     Args:
         image: As for :func:`encode_image`, like all others.
