@@ -7,14 +7,16 @@ standard error. Status 0: all done. 1: something failed. 2: the arguments make n
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -27,6 +29,7 @@ from lic_fast.errors import LicFastError
 
 __all__ = [
     "Outcome",
+    "checked_output",
     "error",
     "expected_errors",
     "explain",
@@ -35,6 +38,7 @@ __all__ = [
     "prepare_process",
     "print_table",
     "progress_bar",
+    "report",
     "run_batch",
     "warn",
     "warnings_of",
@@ -123,7 +127,7 @@ def run_batch(
     *,
     source: Callable[[Item], Path],
     title: str,
-    problems: Sequence[tuple[Path, str]] = (),
+    failed: Sequence[tuple[str, str]] = (),
     quiet: bool = False,
 ) -> Outcome[Item, Result]:
     """Does `work` on every item, going on past those that fail.
@@ -136,13 +140,11 @@ def run_batch(
         work: Called once for each item.
         source: The file an item stands for, to name it in messages.
         title: Beside the progress bar, such as "compressing".
-        problems: Failures known before the work.
+        failed: Failures known before the work, which :func:`report` has printed.
         quiet: Show no progress bar. Failures are reported all the same.
     """
     console = error_console()
-    outcome: Outcome[Item, Result] = Outcome()
-    for path, message in problems:
-        _report(outcome, path, message, console)
+    outcome: Outcome[Item, Result] = Outcome(failed=list(failed))
     progress = progress_bar(console, hidden=quiet or len(items) < 2)
     with progress:
         task = progress.add_task(title, total=len(items))
@@ -156,7 +158,7 @@ def run_batch(
                 message_or_bug = explain(problem)
                 if message_or_bug is None:
                     raise
-                _report(outcome, path, message_or_bug, console)
+                outcome.failed += report([(path, message_or_bug)], console)
             except KeyboardInterrupt:
                 note(f"interrupted; {len(outcome.done)} of {len(items)} done", console)
                 raise
@@ -180,10 +182,16 @@ def progress_bar(console: Console | None = None, *, hidden: bool = False) -> Pro
     )
 
 
-def _report(outcome: Outcome[Item, Result], path: Path, message: str, console: Console) -> None:
-    text = _without_name(message, path)
-    outcome.failed.append((display(path), text))
-    error(f"{display(path)}: {text}", console)
+def report(
+    problems: Iterable[tuple[Path, str]], console: Console | None = None
+) -> list[tuple[str, str]]:
+    """Prints what is wrong with files, and returns it as :class:`Outcome` has it."""
+    reported = []
+    for path, message in problems:
+        text = _without_name(message, path)
+        error(f"{display(path)}: {text}", console)
+        reported.append((display(path), text))
+    return reported
 
 
 def _without_name(message: str, path: Path) -> str:
@@ -225,8 +233,69 @@ def print_table(table: Table) -> None:
     (console if console.is_terminal else Console(width=160)).print(table)
 
 
+class OutputError(Exception):
+    """Standard output takes no more: it is full or closed."""
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output whose failures can be told from those of files."""
+
+    def write(self, text: str, /) -> int:
+        with _failures():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _failures():
+            super().flush()
+
+
+class _Closed(io.RawIOBase):
+    """A standard output that was closed before the process began."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise OutputError(problem.strerror) from problem
+
+
+@contextmanager
+def checked_output() -> Iterator[None]:
+    """Ends the process with one line and status 1 if standard output fails within.
+
+    Without the line if a pipe was closed, as by ``head``: its reader has what it wanted.
+    """
+    if sys.stdout is None:
+        sys.stdout = _Output(io.BufferedWriter(_Closed()), "utf-8", "replace")
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        old = sys.stdout
+        options = {"line_buffering": old.line_buffering, "write_through": old.write_through}
+        encoding, newline = old.encoding, None
+        sys.stdout = _Output(old.detach(), encoding, "replace", newline, **options)
+    try:
+        try:
+            yield
+        finally:
+            # What is still in the buffer may be all of it.
+            sys.stdout.flush()
+    except OutputError as problem:
+        # So that Python does not try to write the rest on its way out.
+        sys.stdout = None
+        if not isinstance(problem.__cause__, BrokenPipeError):
+            error(f"standard output: {problem}")
+        raise SystemExit(1) from None
+
+
 def prepare_process() -> None:
-    """Sets up streams and warnings for a process that runs one command.
+    """Sets up standard error and warnings for a process that runs one command.
 
     A stream that cannot show a character shows a substitute instead of failing. Warnings
     of libraries, such as torch's deprecations, are not for the user of a command; Python's
@@ -234,7 +303,6 @@ def prepare_process() -> None:
     """
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
+    reconfigure = getattr(sys.stderr, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")

@@ -23,7 +23,8 @@ from lic_fast.cli.options import (
     PrecisionChoice,
     PrecisionOption,
 )
-from lic_fast.cli.runtime import NamedModel, configuration, load_model, resolve_device
+from lic_fast.cli.paths import blocked
+from lic_fast.cli.runtime import NamedModel, check_model, configuration, load_model, resolve_device
 from lic_fast.cli.text import display, human_bytes, ratio
 
 if TYPE_CHECKING:
@@ -90,13 +91,17 @@ def demo(
     for path in (coded, decoded, comparison):
         if image is not None and path.exists() and image.exists() and path.samefile(image):
             fail(f"the demo would replace {display(image)}; give another folder with -o")
-        if not overwrite and os.path.lexists(path):
-            fail(f"{display(path)} exists already; --overwrite replaces it", status=1)
+        fault = blocked(path, overwrite)
+        if fault is not None:
+            fail(fault, status=1)
+    if image is not None and not os.path.isfile(image):
+        fail(f"--image {display(image)}: no such file", status=1)
 
     from lic_fast import codec
 
     with expected_errors(), warnings_of(image or Path(_PHOTOGRAPH)):
         picture = _read(image)
+    check_model(model)
     target_device = resolve_device(device)
     named = load_model(model, target_device, precision)
     with expected_errors(), warnings_of(decoded):

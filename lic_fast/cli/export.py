@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lic_fast.cli.console import expected_errors, fail, progress_bar, warn
-from lic_fast.cli.files import PICTURE_SUFFIXES
+from lic_fast.cli.console import expected_errors, fail, progress_bar, warn, warnings_of
+from lic_fast.cli.files import check_output
 from lic_fast.cli.options import OverwriteOption, QuietOption
-from lic_fast.cli.paths import collect
-from lic_fast.cli.runtime import load_model
+from lic_fast.cli.paths import collect_pictures
+from lic_fast.cli.runtime import check_model, load_model
 from lic_fast.cli.text import display, human_bytes
 from lic_fast.errors import LicFastError
 
@@ -85,17 +84,16 @@ def export(
         fail(f"-o {display(out)}: a model's name ends with {_SUFFIX}")
     if bits not in (7, 14):
         fail(f"--bits {bits}: it must be 7 or 14")
-    if os.path.lexists(out) and not overwrite:
-        fail(f"{display(out)} exists already; --overwrite replaces it", status=1)
-    if not out.parent.is_dir():
-        fail(f"-o {display(out)}: there is no folder {display(out.parent)}")
-    found = collect(calibrate, PICTURE_SUFFIXES, "pictures")
+    check_output(out, overwrite)
+    found = collect_pictures(calibrate)
     for path, reason in found.problems:
         warn(f"{display(path)}: {reason}")
     paths = [source.path for source in found.sources]
     paths = paths[:: max(1, len(paths) // images)][:images]
     if not paths:
         fail("--calibrate: no pictures")
+
+    check_model(checkpoint)
 
     from lic_fast import codec
     from lic_fast.models.portable import largest_sums, make_portable, portable_file
@@ -115,7 +113,8 @@ def export(
         except ValueError as problem:
             fail(f"{display(checkpoint)}: {problem}", status=1)
         data = portable_file(model)
-        codec.write_bytes_atomically(out, data, overwrite=overwrite)
+        with warnings_of(out):
+            codec.write_bytes_atomically(out, data, overwrite=overwrite)
     if not quiet:
         sums = largest_sums(model)
         layer = max(sums, key=lambda name: sums[name])

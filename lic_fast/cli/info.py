@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lic_fast.cli.console import run_batch
+from lic_fast.cli.console import report, run_batch
 from lic_fast.cli.files import LIC_SUFFIX, read_lic
 from lic_fast.cli.options import InputPaths
 from lic_fast.cli.paths import Source, collect
@@ -33,6 +33,7 @@ def info(
     A bad file is reported and the rest goes on; the exit status is then 1.
     """
     inputs = collect(paths, [LIC_SUFFIX], f"{LIC_SUFFIX} files")
+    failed = report(inputs.problems)
 
     from lic_fast.codec.container import unpack
 
@@ -46,7 +47,7 @@ def info(
         work,
         source=lambda source: source.path,
         title="reading",
-        problems=inputs.problems,
+        failed=failed,
     )
     described = [values for _, values in outcome.done]
     if as_json:
@@ -74,11 +75,13 @@ def describe(path: Path, size: int, container: Container) -> dict[str, Any]:
         "fingerprint": container.fingerprint.hex(),
         "portable": container.portable,
         "layout": container.layout.name.lower(),
+        "quality": container.quality,
         "z_shape": list(container.z_shape),
         "y_bytes": len(container.y),
         "z_bytes": len(container.z),
         "y_substreams": _substreams(container),
         "symbols_crc32": f"{container.symbols_checksum:08x}",
+        "srgb": container.srgb,
         "icc_profile_bytes": length(container.icc_profile),
         "exif_bytes": length(container.exif),
         "other_sections": {str(kind): len(data) for kind, data in container.other_sections},
@@ -106,8 +109,10 @@ def _as_text(values: dict[str, Any]) -> str:
     padded_width = padding["left"] + width + padding["right"]
     padded_height = padding["top"] + height + padding["bottom"]
     rows, columns = values["z_shape"]
+    quality = "the model's one rate" if values["quality"] is None else f"{values['quality']:g}"
     portable = "yes" if values["portable"] else "no: made to be decoded on the same kind of machine"
-    metadata = [
+    metadata = ["sRGB profile"] if values["srgb"] else []
+    metadata += [
         f"{name} {human_bytes(values[key])}"
         for name, key in (("ICC profile", "icc_profile_bytes"), ("EXIF", "exif_bytes"))
         if values[key] is not None
@@ -120,6 +125,7 @@ def _as_text(values: dict[str, Any]) -> str:
         "picture": f"{width}x{height}, coded as {padded_width}x{padded_height}",
         "size": f"{values['bytes']} bytes, {values['bpp']:.3f} bpp",
         "model": f"{display(values['model']) or 'not named'}, fingerprint {values['fingerprint']}",
+        "quality": quality,
         "streams": f"y {values['y_bytes']} bytes, z {values['z_bytes']} bytes "
         f"({rows}x{columns}), layout {values['layout']}{_plural(values['y_substreams'])}",
         "symbols": f"CRC-32 {values['symbols_crc32']}",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 import lic_fast
-from lic_fast.cli.console import prepare_process
+from lic_fast.cli.console import checked_output, prepare_process
 from lic_fast.cli.demo import demo
 from lic_fast.cli.evaluate import evaluate
 from lic_fast.cli.export import export
@@ -19,6 +20,26 @@ from lic_fast.cli.transcode import compress, decompress
 from lic_fast.cli.zoo import models
 
 __all__ = ["app", "main"]
+
+
+class Command(TyperCommand):
+    """A command none of whose arguments and options takes an empty text.
+
+    ``""`` is what a shell makes of a variable that is not set, and would become the current
+    folder as a path.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        parsed: Any = self.make_parser(ctx).parse_args(args=list(args))
+        given, _, order = parsed
+        for parameter in order:
+            value = given.get(parameter.name)
+            if "" in (value if isinstance(value, list | tuple) else [value]):
+                raise typer.BadParameter(
+                    '"" is nothing (a variable of the shell that is not set?)', ctx, parameter
+                )
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="lic-fast",
@@ -47,14 +68,14 @@ def _options(
     pass
 
 
-app.command()(compress)
-app.command()(decompress)
-app.command()(info)
-app.command("eval")(evaluate)
-app.command()(demo)
-app.command()(export)
-app.command()(train)
-app.command()(models)
+app.command(cls=Command)(compress)
+app.command(cls=Command)(decompress)
+app.command(cls=Command)(info)
+app.command("eval", cls=Command)(evaluate)
+app.command(cls=Command)(demo)
+app.command(cls=Command)(export)
+app.command(cls=Command)(train)
+app.command(cls=Command)(models)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
@@ -67,6 +88,7 @@ def main() -> None:
     # As an exception, so that a temporary file is removed on the way out.
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        with checked_output():
+            app()
     except KeyboardInterrupt:
         raise SystemExit(130) from None

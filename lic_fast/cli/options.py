@@ -19,10 +19,10 @@ __all__ = [
     "ModelOption",
     "OutOption",
     "OverwriteOption",
-    "PictureFormat",
     "PrecisionChoice",
     "PrecisionOption",
     "QuietOption",
+    "SkipExistingOption",
 ]
 
 
@@ -48,18 +48,6 @@ class PrecisionChoice(str, Enum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
-
-
-class PictureFormat(str, Enum):
-    """Formats of decoded pictures, by the suffix of their files."""
-
-    png = "png"
-    jpg = "jpg"
-    jpeg = "jpeg"
-    webp = "webp"
-    tif = "tif"
-    tiff = "tiff"
-    bmp = "bmp"
 
 
 InputPaths = Annotated[
@@ -98,6 +86,13 @@ DeviceOption = Annotated[
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace output files that exist.")
+]
+SkipExistingOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Leave out inputs whose output is there and whole; what was cut short is done again.",
+    ),
 ]
 QuietOption = Annotated[
     bool, typer.Option("-q", "--quiet", help="Print errors and warnings only, no progress.")

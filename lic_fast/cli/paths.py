@@ -5,12 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lic_fast.cli.text import display
+from lic_fast.errors import LicFastError
 
-__all__ = ["Inputs", "Job", "PlanError", "Source", "collect", "plan"]
+__all__ = [
+    "Inputs",
+    "Job",
+    "PlanError",
+    "Sifted",
+    "Source",
+    "blocked",
+    "collect",
+    "collect_pictures",
+    "plan",
+    "sift",
+]
 
 
 class PlanError(Exception):
@@ -33,10 +45,32 @@ class Source:
 
 @dataclass(frozen=True)
 class Job:
-    """One file to read, and the file to write for it."""
+    """One file to read, and the file to write for it.
+
+    Attributes:
+        source: The file to read.
+        target: The file to write.
+        overwrite: Whether `target` may be replaced.
+    """
 
     source: Path
     target: Path
+    overwrite: bool = False
+
+
+@dataclass
+class Sifted:
+    """Jobs, told apart by what is at the names that they would write to.
+
+    Attributes:
+        todo: Those to do.
+        skipped: Those whose output is there and whole.
+        problems: Inputs whose output cannot be written, each with the reason.
+    """
+
+    todo: list[Job] = field(default_factory=list)
+    skipped: list[Job] = field(default_factory=list)
+    problems: list[tuple[Path, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -52,6 +86,14 @@ class Inputs:
     sources: list[Source] = field(default_factory=list)
     problems: list[tuple[Path, str]] = field(default_factory=list)
     single: bool = False
+
+
+def collect_pictures(paths: Sequence[Path]) -> Inputs:
+    """Lists the pictures that `paths` stand for, of any format that is read here."""
+    # Asks Pillow, for whose import `--help` is not to wait.
+    from lic_fast.codec.formats import picture_suffixes
+
+    return collect(paths, picture_suffixes(), "pictures")
 
 
 def collect(paths: Sequence[Path], suffixes: Iterable[str], kind: str) -> Inputs:
@@ -152,6 +194,57 @@ def plan(
         jobs.append(Job(source.path, target))
     _refuse_collisions(jobs)
     return jobs
+
+
+def sift(
+    jobs: Iterable[Job], *, overwrite: bool = False, is_whole: Callable[[Path], bool] | None = None
+) -> Sifted:
+    """Looks at the outputs of jobs before any work is done for them.
+
+    Args:
+        jobs: From :func:`plan`.
+        overwrite: Whether existing files may be replaced.
+        is_whole: Whether an existing output is whole, for jobs with such outputs to be
+            skipped and those with others to be done again; it raises an error for
+            a file of another kind. None for existing outputs to be an obstacle.
+    """
+    found = Sifted()
+    for job in jobs:
+        target = job.target
+        again = False
+        if is_whole is not None and os.path.isfile(target):
+            try:
+                if is_whole(target):
+                    found.skipped.append(job)
+                    continue
+            except (LicFastError, OSError) as problem:
+                reason = f"{display(target)} exists already and is no output to skip: "
+                found.problems.append((job.source, reason + _reason(problem, target)))
+                continue
+            again = True
+        fault = blocked(target, overwrite or again)
+        if fault is None:
+            found.todo.append(replace(job, overwrite=overwrite or again))
+        else:
+            found.problems.append((job.source, fault))
+    return found
+
+
+def blocked(target: Path, overwrite: bool) -> str | None:
+    """Why a file cannot be written to a name, so far as can be seen before; None if it can."""
+    from lic_fast.codec.files import obstacle
+
+    fault = obstacle(target, overwrite=overwrite)
+    if fault is None:
+        return None
+    replaceable = os.path.isfile(target) or os.path.islink(target)
+    way_out = "; --overwrite replaces it" if replaceable and not overwrite else ""
+    return display(str(fault)) + way_out
+
+
+def _reason(problem: Exception, path: Path) -> str:
+    words = problem.strerror if isinstance(problem, OSError) else None
+    return display(words or str(problem)).removeprefix(f"{display(path)}: ")
 
 
 def _means_folder(out: str) -> bool:

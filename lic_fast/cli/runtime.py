@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from lic_fast.codec.container import Container
     from lic_fast.models.base import SliceCompressionModel
 
-__all__ = ["ModelFinder", "NamedModel", "configuration", "load_model", "resolve_device"]
+__all__ = [
+    "ModelFinder",
+    "NamedModel",
+    "check_model",
+    "configuration",
+    "load_model",
+    "resolve_device",
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,14 @@ class NamedModel:
 
     name: str
     model: SliceCompressionModel
+
+    def refuse_one_rate(self, options: str) -> None:
+        """Ends the command with status 2 if the model is of one rate and takes no `options`."""
+        if not self.model.anchor_qualities:
+            fail(
+                f"{options}: the model {display(self.name)} has no gains, it codes at the one rate "
+                "that it was trained for"
+            )
 
 
 def resolve_device(choice: DeviceChoice) -> str:
@@ -47,7 +62,6 @@ def load_model(
     name_or_path: str | None,
     device: str,
     precision: PrecisionChoice = PrecisionChoice.auto,
-    quality: int | None = None,
 ) -> NamedModel:
     """Loads a model of the zoo by its name, else a checkpoint by its path.
 
@@ -58,9 +72,8 @@ def load_model(
         name_or_path: None for the zoo's default.
         device: As torch names it.
         precision: Of the transforms.
-        quality: Number of the model in its family of the zoo; None for the one that was named.
     """
-    named = _load(name_or_path, device, quality)
+    named = _load(name_or_path, device)
     set_precision(named.model, precision)
     return named
 
@@ -71,24 +84,33 @@ def set_precision(model: SliceCompressionModel, precision: PrecisionChoice) -> N
         model.precision = precision.value
 
 
-def _load(name_or_path: str | None, device: str, quality: int | None) -> NamedModel:
+def check_model(name_or_path: str | None) -> None:
+    """Ends the command with status 2 if the zoo has no such model and there is no such file.
+
+    Needs no torch, whose import takes seconds.
+    """
+    from lic_fast import zoo
+
+    if name_or_path is None or name_or_path in zoo.names() or name_or_path in zoo.families():
+        return
+    if not os.path.isfile(name_or_path):
+        kind = (
+            "a folder, not a checkpoint" if os.path.isdir(name_or_path) else "no model and no file"
+        )
+        known = ", ".join(zoo.names())
+        fail(f"--model {display(name_or_path)}: {kind}; the zoo has: {known}")
+
+
+def _load(name_or_path: str | None, device: str) -> NamedModel:
     from lic_fast import zoo
 
     name = zoo.DEFAULT if name_or_path is None else name_or_path
     if name in zoo.names() or name in zoo.families():
-        try:
-            found = zoo.resolve(name, quality)
-        except KeyError as error:
-            fail(f"--quality {quality}: {error.args[0]}")
+        found = zoo.resolve(name)
         with expected_errors():
             return NamedModel(found, zoo.load(found, device=device))
+    check_model(name)
     path = Path(name)
-    if not os.path.isfile(path):
-        kind = "a folder, not a checkpoint" if path.is_dir() else "no model and no file"
-        known = ", ".join(zoo.names())
-        fail(f"--model {display(name)}: {kind}; the zoo has: {known}")
-    if quality is not None:
-        fail(f"--quality is for models of the zoo, not for {display(path)}")
     with expected_errors():
         return NamedModel(_label(path), lic_fast.load(path, device=device))
 

@@ -18,9 +18,8 @@ from lic_fast.cli.console import (
     progress_bar,
     warn,
 )
-from lic_fast.cli.files import PICTURE_SUFFIXES
 from lic_fast.cli.options import DeviceChoice, DeviceOption, QuietOption
-from lic_fast.cli.paths import collect
+from lic_fast.cli.paths import collect_pictures
 from lic_fast.cli.text import display
 
 if TYPE_CHECKING:
@@ -123,10 +122,15 @@ def train(
         fail("a run needs --recipe and photographs")
     lengths = _length(minutes, steps)
     wanted = [*(changes or []), *lengths]
-    found = collect(photos or [], PICTURE_SUFFIXES, "pictures")
-    measured = collect(validate or [], PICTURE_SUFFIXES, "pictures")
+    found = collect_pictures(photos or [])
+    measured = collect_pictures(validate or [])
     for path, reason in [*found.problems, *measured.problems]:
         fail(f"{display(path)}: {reason}", status=1)
+    for option, file in (("--recipe", recipe), ("--from", start)):
+        if file is not None and not os.path.isfile(file):
+            fail(f"{option} {display(file)}: no such file", status=1)
+    if os.path.lexists(out) and not os.path.isdir(out):
+        fail(f"-o {display(out)} is no folder", status=1)
 
     import torch
 

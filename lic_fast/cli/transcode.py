@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from lic_fast.cli.console import Outcome, fail, note, run_batch
-from lic_fast.cli.files import LIC_SUFFIX, PICTURE_SUFFIXES, read_lic
+from lic_fast.cli.console import Outcome, fail, note, report, run_batch
+from lic_fast.cli.files import LIC_SUFFIX, is_whole_lic, read_lic
 from lic_fast.cli.options import (
     DeviceChoice,
     DeviceOption,
@@ -25,31 +23,49 @@ from lic_fast.cli.options import (
     ModelOption,
     OutOption,
     OverwriteOption,
-    PictureFormat,
     PrecisionChoice,
     PrecisionOption,
     QuietOption,
+    SkipExistingOption,
 )
-from lic_fast.cli.paths import Inputs, Job, PlanError, collect, plan
-from lic_fast.cli.runtime import ModelFinder, load_model, resolve_device
-from lic_fast.cli.text import display, human_bytes, ratio
+from lic_fast.cli.paths import Inputs, Job, PlanError, Sifted, collect, collect_pictures, plan, sift
+from lic_fast.cli.runtime import ModelFinder, check_model, load_model, resolve_device
+from lic_fast.cli.text import display, human_bytes, ratio, size_in_bytes
+from lic_fast.codec.target import Target
 
 __all__ = ["compress", "decompress"]
 
 
 @dataclass(frozen=True)
 class Coded:
-    """What one picture became: its size in pixels and both files' sizes in bytes."""
+    """What one picture became: its size in pixels and both files' sizes in bytes.
+
+    The quality is None for a model of one rate, the PSNR unless it was asked for.
+    """
 
     width: int
     height: int
     source_bytes: int
     coded_bytes: int
+    quality: float | None
+    psnr: float | None
 
     @property
     def bpp(self) -> float:
         """Bits of the whole file for each pixel."""
         return 8 * self.coded_bytes / (self.width * self.height)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.width}x{self.height}",
+            _shrinkage(self.source_bytes, self.coded_bytes),
+            f"{self.bpp:.3f} bpp",
+        ]
+        if self.quality is not None:
+            parts.append(f"quality {self.quality:g}")
+        if self.psnr is not None:
+            parts.append(f"{self.psnr:.2f} dB")
+        return ", ".join(parts)
 
 
 def compress(
@@ -57,13 +73,40 @@ def compress(
     out: OutOption = None,
     model: ModelOption = None,
     quality: Annotated[
-        int | None,
+        float | None,
         typer.Option(
             "--quality",
-            min=1,
-            metavar="N",
-            help="Of the models of one family in the zoo that of this number (see `lic-fast "
-            "models`): 1 for the smallest files. Default: 3.",
+            metavar="1..100",
+            help="100 is the best. For a model of many rates, as are --size, --bpp and --psnr; "
+            "only one of them can be given. Default: 50.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="SIZE",
+            help="The best quality whose whole file is not larger, such as 200kB; units are B, kB, "
+            "KiB, MB and MiB.",
+            show_default=False,
+        ),
+    ] = None,
+    bpp: Annotated[
+        float | None,
+        typer.Option(
+            "--bpp",
+            metavar="BITS",
+            help="The best quality whose whole file has no more bits per pixel.",
+            show_default=False,
+        ),
+    ] = None,
+    psnr: Annotated[
+        float | None,
+        typer.Option(
+            "--psnr",
+            metavar="DB",
+            help="The smallest file whose decoded picture has this PSNR at least.",
             show_default=False,
         ),
     ] = None,
@@ -74,74 +117,80 @@ def compress(
     ] = False,
     layout: LayoutOption = LayoutChoice.lanes,
     overwrite: OverwriteOption = False,
+    skip_existing: SkipExistingOption = False,
     keep_suffix: KeepSuffixOption = False,
     max_pixels: MaxPixelsOption = None,
     quiet: QuietOption = False,
 ) -> None:
-    """Compress pictures (PNG, JPEG, WebP, TIFF, BMP) to .lic files.
+    """Compress pictures (PNG, JPEG, WebP, AVIF, TIFF, ...: all that Pillow reads) to .lic files.
 
-    A bad file is reported and the rest goes on; the exit status is then 1.
+    A bad file is reported and the rest goes on; the exit status is then 1. So it is with a
+    picture of which no quality makes a file so small, or so faithful a picture, as is asked for.
     """
-    inputs = collect(paths, PICTURE_SUFFIXES, "pictures")
+    target = _target(quality, size, bpp, psnr)
+    inputs = collect_pictures(paths)
     jobs = _plan(inputs, out, LIC_SUFFIX, keep_suffix, _wrong_lic_name)
+    found = _sift(jobs, overwrite, is_whole_lic if skip_existing else None)
+    failed = report([*inputs.problems, *found.problems])
+    if not found.todo:
+        _finish(Outcome(failed=failed), found, "compressed", inputs.single, quiet)
+        return
 
     from lic_fast import codec
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+    check_model(model)
     target_device = resolve_device(device)
-    named = load_model(model, target_device, precision, quality)
+    named = load_model(model, target_device, precision)
+    for option, _ in target.given():
+        named.refuse_one_rate(f"--{option}")
 
     def work(job: Job) -> Coded:
-        _refuse_existing(job.target, overwrite)
         picture = codec.read_picture(job.source, max_pixels=bound)
-        data = codec.encode_image(
+        encoded = codec.encode_to_target(
             picture.pixels,
             named.model,
+            target,
             icc_profile=None if strip else picture.icc_profile,
             exif=None if strip else picture.exif,
             model_name=named.name,
             layout=layout.value,
         )
         _make_folder(job.target)
-        codec.write_bytes_atomically(job.target, data, overwrite=overwrite)
+        codec.write_bytes_atomically(job.target, encoded.data, overwrite=job.overwrite)
         height, width = picture.pixels.shape[:2]
-        return Coded(width, height, job.source.stat().st_size, len(data))
+        source_bytes, coded_bytes = job.source.stat().st_size, len(encoded.data)
+        return Coded(width, height, source_bytes, coded_bytes, encoded.quality, encoded.psnr)
 
     outcome = run_batch(
-        jobs,
+        found.todo,
         work,
         source=lambda job: job.source,
         title="compressing",
-        problems=inputs.problems,
+        failed=failed,
         quiet=quiet,
     )
-    if not quiet:
-        for job, coded in outcome.done if inputs.single else ():
-            typer.echo(
-                f"{display(job.source)} -> {display(job.target)}: {coded.width}x{coded.height}, "
-                f"{_shrinkage(coded.source_bytes, coded.coded_bytes)}, {coded.bpp:.3f} bpp"
-            )
-        if not inputs.single:
-            before = sum(coded.source_bytes for _, coded in outcome.done)
-            after = sum(coded.coded_bytes for _, coded in outcome.done)
-            pixels = sum(coded.width * coded.height for _, coded in outcome.done)
-            summary = _summary(outcome, "compressed")
-            if pixels:
-                summary += f", {_shrinkage(before, after)}, {8 * after / pixels:.3f} bpp"
-            note(summary)
-    _finish(outcome)
+    shown = outcome.done if inputs.single or target.searched else ()
+    for job, coded in () if quiet else shown:
+        typer.echo(f"{display(job.source)} -> {display(job.target)}: {coded}")
+    before = sum(coded.source_bytes for _, coded in outcome.done)
+    after = sum(coded.coded_bytes for _, coded in outcome.done)
+    pixels = sum(coded.width * coded.height for _, coded in outcome.done)
+    rate = f", {_shrinkage(before, after)}, {8 * after / pixels:.3f} bpp" if pixels else ""
+    _finish(outcome, found, "compressed", inputs.single, quiet, rate)
 
 
 def decompress(
     paths: InputPaths,
     out: OutOption = None,
     picture_format: Annotated[
-        PictureFormat | None,
+        str | None,
         typer.Option(
             "--format",
             "-f",
-            help="Format of the pictures. Default: that of OUT's suffix if OUT is a file, "
-            "else png.",
+            metavar="png|jpg|webp|...",
+            help="Format of the pictures, by its suffix: any that Pillow writes. Default: that of "
+            "OUT's suffix if OUT is a file, else png.",
             show_default=False,
         ),
     ] = None,
@@ -151,7 +200,7 @@ def decompress(
             "--quality",
             min=1,
             max=100,
-            help="Of JPEG (default 95) and WebP files (default lossless).",
+            help="Of JPEG, AVIF and HEIC (default 95), WebP and JPEG XL files (default lossless).",
             show_default=False,
         ),
     ] = None,
@@ -159,6 +208,7 @@ def decompress(
     device: DeviceOption = DeviceChoice.auto,
     precision: PrecisionOption = PrecisionChoice.auto,
     overwrite: OverwriteOption = False,
+    skip_existing: SkipExistingOption = False,
     keep_suffix: KeepSuffixOption = False,
     max_pixels: MaxPixelsOption = None,
     quiet: QuietOption = False,
@@ -169,42 +219,67 @@ def decompress(
     A bad file is reported and the rest goes on; the exit status is then 1.
     """
     inputs = collect(paths, [LIC_SUFFIX], f"{LIC_SUFFIX} files")
-    suffix = f".{(picture_format or PictureFormat.png).value}"
-    wrong_name = partial(_wrong_picture_name, picture_format=picture_format)
+    suffix = f".{(picture_format or 'png').lower().removeprefix('.')}"
+    wrong = _unwritable(suffix)
+    if wrong is not None:
+        fail(f"--format {display(picture_format or '')}: {wrong}")
+    wrong_name = partial(_wrong_picture_name, suffix=suffix if picture_format else None)
     jobs = _plan(inputs, out, suffix, keep_suffix, wrong_name)
-    lossless = {job.target.suffix.lower() for job in jobs} - {".jpg", ".jpeg", ".webp"}
-    if quality is not None and lossless:
-        fail(f"--quality is for JPEG and WebP files, not {', '.join(sorted(lossless))}")
 
     from lic_fast import codec
+    from lic_fast.codec.picture_output import takes_quality
 
+    without = {suffix for job in jobs if not takes_quality(suffix := job.target.suffix.lower())}
+    if quality is not None and without:
+        fail(
+            "--quality is for JPEG, WebP, AVIF, JPEG XL and HEIC files, not "
+            + ", ".join(sorted(without))
+        )
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
+    is_whole = partial(codec.is_whole_picture, max_pixels=bound)
+    found = _sift(jobs, overwrite, is_whole if skip_existing else None)
+    failed = report([*inputs.problems, *found.problems])
+    if not found.todo:
+        _finish(Outcome(failed=failed), found, "decompressed", inputs.single, quiet)
+        return
+    check_model(model)
     target_device = resolve_device(device)
     given = load_model(model, target_device, precision) if model is not None else None
     finder = ModelFinder(given, target_device, precision)
 
     def work(job: Job) -> None:
-        _refuse_existing(job.target, overwrite)
         data = read_lic(job.source)
         chosen = finder.find(codec.unpack(data, max_pixels=bound))
         picture = codec.decode_image(data, chosen, max_pixels=bound)
         _make_folder(job.target)
-        codec.write_picture(job.target, picture, overwrite=overwrite, quality=quality)
+        codec.write_picture(job.target, picture, overwrite=job.overwrite, quality=quality)
 
     outcome = run_batch(
-        jobs,
+        found.todo,
         work,
         source=lambda job: job.source,
         title="decompressing",
-        problems=inputs.problems,
+        failed=failed,
         quiet=quiet,
     )
-    if not quiet:
-        for job, _ in outcome.done if inputs.single else ():
-            typer.echo(display(job.target))
-        if not inputs.single:
-            note(_summary(outcome, "decompressed"))
-    _finish(outcome)
+    for job, _ in outcome.done if inputs.single and not quiet else ():
+        typer.echo(display(job.target))
+    _finish(outcome, found, "decompressed", inputs.single, quiet)
+
+
+def _target(
+    quality: float | None, size: str | None, bpp: float | None, psnr: float | None
+) -> Target:
+    """From the options; ends the command with status 2 if they make no sense."""
+    given = {"quality": quality, "size": size, "bpp": bpp, "psnr": psnr}
+    options = [f"--{name}" for name, value in given.items() if value is not None]
+    if len(options) > 1:
+        fail(f"{' and '.join(options)}: only one of {', '.join(f'--{name}' for name in given)}")
+    try:
+        whole = None if size is None else size_in_bytes(size)
+        return Target(quality=quality, size=whole, bpp=bpp, psnr=psnr)
+    except ValueError as problem:
+        fail(f"{' '.join(options)}: {problem}")
 
 
 def _plan(
@@ -220,30 +295,39 @@ def _plan(
         fail(str(problem))
 
 
+def _sift(jobs: Sequence[Job], overwrite: bool, is_whole: Callable[[Path], bool] | None) -> Sifted:
+    if overwrite and is_whole is not None:
+        fail("--overwrite replaces what is there, --skip-existing keeps it: give one of them")
+    return sift(jobs, overwrite=overwrite, is_whole=is_whole)
+
+
 def _wrong_lic_name(path: Path) -> str | None:
-    if path.suffix.lower() in PICTURE_SUFFIXES:
+    from lic_fast.codec.formats import is_picture_suffix
+
+    if is_picture_suffix(path.suffix.lower()):
         return f"a {LIC_SUFFIX} file under a picture's suffix would deceive; use {LIC_SUFFIX}"
     return None
 
 
-def _wrong_picture_name(path: Path, picture_format: PictureFormat | None) -> str | None:
-    suffix = path.suffix.lower()
-    known = ", ".join(PICTURE_SUFFIXES)
-    if suffix not in PICTURE_SUFFIXES:
-        return f"the suffix must be one of {known}"
-    alike = {"jpeg": "jpg", "tiff": "tif"}
-    stated = suffix.removeprefix(".")
-    if picture_format is not None and alike.get(stated, stated) != alike.get(
-        picture_format.value, picture_format.value
-    ):
-        return f"the suffix contradicts --format {picture_format.value}"
-    return None
+def _unwritable(suffix: str) -> str | None:
+    from lic_fast.codec.formats import plugin_for, writable_format, writable_suffixes
+
+    if writable_format(suffix) is not None:
+        return None
+    package = plugin_for(suffix)
+    if package is not None:
+        return f"takes the package {package}"
+    return f"pictures are written here as {', '.join(writable_suffixes())}"
 
 
-def _refuse_existing(target: Path, overwrite: bool) -> None:
-    # Writing checks again, without a race; this check only saves the work.
-    if not overwrite and os.path.lexists(target):
-        raise FileExistsError(errno.EEXIST, "exists already; --overwrite replaces it", str(target))
+def _wrong_picture_name(path: Path, suffix: str | None) -> str | None:
+    """What is wrong with a name, if anything; `suffix` is that of ``--format``."""
+    from lic_fast.codec.formats import writable_format
+
+    own = path.suffix.lower()
+    if suffix is not None and writable_format(own) != writable_format(suffix):
+        return f"the suffix contradicts --format {suffix.removeprefix('.')}"
+    return _unwritable(own)
 
 
 def _make_folder(target: Path) -> None:
@@ -254,11 +338,22 @@ def _shrinkage(before: int, after: int) -> str:
     return f"{human_bytes(before)} -> {human_bytes(after)} ({ratio(before, after)} smaller)"
 
 
-def _summary(outcome: Outcome[Job, Any], verb: str) -> str:
-    failed = f", {len(outcome.failed)} failed" if outcome.failed else ""
-    return f"{len(outcome.done)} {verb}{failed}"
-
-
-def _finish(outcome: Outcome[Job, Any]) -> None:
+def _finish(
+    outcome: Outcome[Job, Any],
+    found: Sifted,
+    verb: str,
+    single: bool,
+    quiet: bool,
+    more: str = "",
+) -> None:
+    """Prints the summary of a batch, and ends the command with status 1 if something failed."""
+    skipped = len(found.skipped)
+    if single and skipped:
+        summary = f"{display(found.skipped[0].target)} is whole already, skipped"
+    else:
+        summary = f"{len(outcome.done)} {verb}" + (f", {skipped} skipped" if skipped else "")
+        summary += (f", {len(outcome.failed)} failed" if outcome.failed else "") + more
+    if not quiet and (skipped or not single):
+        note(summary)
     if outcome.failed:
         raise typer.Exit(1)

@@ -6,17 +6,20 @@ allocation, sizes before use.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from lic_fast.codec.deflated import deflate, inflate
 from lic_fast.errors import ChecksumError, FormatError
 from lic_fast.stream_layout import StreamLayout
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "MAGIC",
+    "QUALITIES",
     "VERSION",
     "Container",
     "SectionType",
@@ -28,12 +31,15 @@ MAGIC = b"\x89LIC"
 VERSION = 1
 DEFAULT_MAX_PIXELS = 2**26
 """67 million: beyond this a picture is refused unless the caller asks for more."""
+QUALITIES = range(100, 10001)
+"""Those that a file can state, in hundredths; 0 stands for none."""
 
-_HEADER = struct.Struct("<4sBBBB8sIIHHHHHHIB")
+_HEADER = struct.Struct("<4sBBBB8sIIHHHHHHHIB")
 _SECTION = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
-_PORTABLE = 1
+_PORTABLE, _SRGB = 1, 2
 _ANCILLARY = 128
+_ICC_PROFILE, _EXIF = "ICC profile", "EXIF data"  # in messages
 _OTHER_FORMATS = {
     b"\x89PNG": "a PNG file",
     b"\xff\xd8\xff": "a JPEG file",
@@ -70,7 +76,10 @@ class Container:
         portable: Whether the entropy path is integer arithmetic, which gives
             the same symbols everywhere.
         layout: Layout of both streams.
-        icc_profile: Colour profile of the picture, or None.
+        quality: That the latents were scaled for, in whole hundredths from 1 to 100; None if
+            the model is of one rate.
+        srgb: Whether the picture had a colour profile that was sRGB's, which is then not kept.
+        icc_profile: Another colour profile of the picture, or None.
         exif: EXIF data of the picture, without the ``Exif`` prefix, or None.
         model_name: Name under which the encoder knew the model, possibly empty. It is
             for messages: what is not Unicode, as file names can be, is written as ``?``.
@@ -87,6 +96,8 @@ class Container:
     z: bytes = field(repr=False)
     portable: bool = False
     layout: StreamLayout = StreamLayout.LANES
+    quality: float | None = None
+    srgb: bool = False
     icc_profile: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
     model_name: str = ""
@@ -104,12 +115,16 @@ class Container:
 
     def sections(self) -> list[tuple[int, bytes]]:
         """Types and payloads, in the order in which :func:`pack` writes them."""
-        optional = [
-            (SectionType.ICC_PROFILE, self.icc_profile),
-            (SectionType.EXIF, self.exif),
-            (SectionType.MODEL_NAME, self.model_name.encode(errors="replace") or None),
+        known = [
+            (int(kind), deflate(data, name))
+            for kind, name, data in (
+                (SectionType.ICC_PROFILE, _ICC_PROFILE, self.icc_profile),
+                (SectionType.EXIF, _EXIF, self.exif),
+            )
+            if data is not None
         ]
-        known = [(int(kind), value) for kind, value in optional if value is not None]
+        if self.model_name:
+            known.append((int(SectionType.MODEL_NAME), self.model_name.encode(errors="replace")))
         return [
             *known,
             *self.other_sections,
@@ -130,7 +145,7 @@ def pack(container: Container) -> bytes:
         header = _HEADER.pack(
             MAGIC,
             VERSION,
-            _PORTABLE if container.portable else 0,
+            (_PORTABLE if container.portable else 0) | (_SRGB if container.srgb else 0),
             container.layout,
             0,
             container.fingerprint,
@@ -138,6 +153,7 @@ def pack(container: Container) -> bytes:
             container.height,
             *container.padding,
             *container.z_shape,
+            _hundredths(container.quality),
             container.symbols_checksum,
             len(sections),
         )
@@ -156,7 +172,7 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         max_pixels: Pictures of more pixels are refused.
 
     Raises:
-        ChecksumError: The bytes are damaged.
+        ChecksumError: The bytes are damaged or cut.
         FormatError: They are no ``.lic`` file, of another version, or contradict themselves.
     """
     data = bytes(memoryview(data))
@@ -167,7 +183,7 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         raise FormatError("not a .lic file" + (f" but {other}" if other else ""))
     shortest = _HEADER.size + _CRC.size
     if len(data) < shortest:
-        raise FormatError(f"the file is cut: it has {len(data)} bytes, the shortest has {shortest}")
+        raise ChecksumError(f"the file is cut: it has {len(data)} bytes, the shortest {shortest}")
     if zlib.crc32(data[: -_CRC.size]) != _CRC.unpack_from(data, len(data) - _CRC.size)[0]:
         # A newer version may have its checksum elsewhere.
         if data[4] > VERSION:
@@ -188,15 +204,18 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         bottom,
         z_rows,
         z_columns,
+        quality,
         symbols_checksum,
         count,
     ) = _HEADER.unpack_from(data)
     if version != VERSION:
         raise FormatError(_newer(version) if version > VERSION else f"unknown version {version}")
-    if flags & ~_PORTABLE or reserved:
+    if flags & ~(_PORTABLE | _SRGB) or reserved:
         raise FormatError(f"unknown flags {flags:#04x} or reserved byte {reserved:#04x}")
     if layout not in list(StreamLayout):
         raise FormatError(f"unknown stream layout {layout}")
+    if quality and quality not in QUALITIES:
+        raise FormatError(f"a quality is 1 to 100, or 0 for none, not {quality / 100:g}")
     known, others = _sections(data, count)
     for kind in (SectionType.Y, SectionType.Z):
         if kind not in known:
@@ -205,6 +224,7 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         model_name = known.get(SectionType.MODEL_NAME, b"").decode()
     except UnicodeDecodeError:
         raise FormatError("the model's name is not UTF-8") from None
+    profile, exif = known.get(SectionType.ICC_PROFILE), known.get(SectionType.EXIF)
     container = Container(
         width=width,
         height=height,
@@ -216,13 +236,25 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         z=known[SectionType.Z],
         portable=bool(flags & _PORTABLE),
         layout=StreamLayout(layout),
-        icc_profile=known.get(SectionType.ICC_PROFILE),
-        exif=known.get(SectionType.EXIF),
+        quality=quality / 100 if quality else None,
+        srgb=bool(flags & _SRGB),
+        icc_profile=None if profile is None else inflate(profile, _ICC_PROFILE),
+        exif=None if exif is None else inflate(exif, _EXIF),
         model_name=model_name,
         other_sections=tuple(others),
     )
     _check(container, max_pixels)
     return container
+
+
+def _hundredths(quality: float | None) -> int:
+    if quality is None:
+        return 0
+    if not math.isfinite(quality) or round(100 * quality) not in QUALITIES:
+        raise FormatError(f"a quality is 1 to 100, not {quality}")
+    if round(100 * quality) / 100 != quality:
+        raise FormatError(f"a file holds whole hundredths of a quality, not {quality}")
+    return round(100 * quality)
 
 
 def _newer(version: int) -> str:
@@ -279,5 +311,7 @@ def _check(container: Container, max_pixels: int | None) -> None:
             f"z of {rows}x{columns} is no part of a coded image of "
             f"{container.padded_height}x{container.padded_width}"
         )
+    if container.srgb and container.icc_profile is not None:
+        raise FormatError("the picture is said to be sRGB and has another ICC profile")
     if len(container.fingerprint) != 8:
         raise FormatError(f"a fingerprint has 8 bytes, not {len(container.fingerprint)}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from lic_fast.errors import ImageError
 
-__all__ = ["Picture", "check_pixels"]
+__all__ = ["Picture", "check_pixels", "rgb_pixels"]
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,18 @@ def check_pixels(pixels: object) -> None:
             f"a picture is uint8 (H, W, 3) of at least one pixel, not {pixels.dtype} "
             f"{tuple(pixels.shape)}"
         )
+
+
+def rgb_pixels(pixels: np.ndarray) -> np.ndarray:
+    """A picture's array as uint8 (H, W, 3), a grey one, (H, W) or (H, W, 1), with equal channels.
+
+    Raises:
+        ImageError: It is no such array.
+    """
+    if isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8:
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, None]
+        if pixels.ndim == 3 and pixels.shape[2] == 1:
+            pixels = np.repeat(pixels, 3, 2)
+    check_pixels(pixels)
+    return pixels

@@ -1,39 +1,29 @@
-"""Picture files to arrays and back, through Pillow."""
+"""Picture files to arrays, through Pillow."""
 
 from __future__ import annotations
 
-import io
-import struct
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from lic_fast.codec.colour import cmyk_to_rgb
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS
-from lic_fast.codec.exif import PREFIX, upright, without_prefix
-from lic_fast.codec.files import write_bytes_atomically
-from lic_fast.codec.picture import Picture, check_pixels
+from lic_fast.codec.exif import upright, without_prefix
+from lic_fast.codec.formats import begins_as, kind_of, readable_formats
+from lic_fast.codec.jpeg_xl import jpeg_xl_size
+from lic_fast.codec.picture import Picture
 from lic_fast.errors import ImageError
 
-__all__ = ["PICTURE_SUFFIXES", "PictureWarning", "read_picture", "write_picture"]
-
-_FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
-PICTURE_SUFFIXES = tuple(_FORMATS)
+__all__ = ["PictureWarning", "is_whole_picture", "read_picture"]
 
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+# With alpha: once that is known to be opaque.
+_RGB_OR_GREY = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
 _TIFF_BITS_PER_SAMPLE = 258
 _TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
 _TIFF_PLANES, _TIFF_SEPARATE = 284, 2
@@ -44,14 +34,12 @@ _PNG_EXIF_TEXT = "Raw profile type exif"
 # Description, make, model, software, date and time, artist, copyright.
 _TIFF_DESCRIPTIONS = (270, 271, 272, 305, 306, 315, 33432)
 _PNG_BIT_DEPTH = 24  # offset in the file
+_HEAD = 64  # bytes that tell one format from another
 _FLATTEN = (
     "it has transparency, which is not coded: flatten it first, for example with "
     "`magick IN -background white -alpha remove -alpha off OUT` or, in Pillow, "
     "Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA')).convert('RGB')"
 )
-# What Pillow's decoders raise on damaged files, by experience more than by contract.
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError,
-            OverflowError, struct.error, Image.DecompressionBombError)  # fmt: skip
 _PILLOW_LOCK = threading.Lock()
 _pillow_limit: int | None = None
 _readers = 0
@@ -62,47 +50,115 @@ class PictureWarning(UserWarning):
 
 
 def read_picture(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
-    """Reads a PNG, JPEG, WebP, TIFF or BMP file as 8-bit RGB, upright.
+    """Reads a picture as 8-bit RGB, upright, from any format that Pillow reads here.
 
-    The EXIF orientation is applied, and set to "top left" in the EXIF data.
-    Grey and palette pictures become RGB. 16-bit ones are reduced to 8 bits (grey
-    by rounding, RGB by leaving out the low byte, as Pillow does), and of several
-    frames the first is read, each with a :class:`PictureWarning`.
+    Those are Pillow's own and those of the plug-ins pillow-heif, pillow-jxl-plugin and
+    pillow-avif-plugin where they are installed, or of others that the program has imported.
+    Left out is what is no picture, such as PDF, or no reading of Pillow's, such as EPS.
+
+    The EXIF orientation is applied, and set to "top left" in the EXIF data. Grey and palette
+    pictures become RGB, and an alpha channel that is opaque everywhere goes. With a
+    :class:`PictureWarning`, CMYK becomes sRGB, by its profile where there is one, 16-bit
+    pictures are reduced to 8 bits (grey by rounding, RGB by leaving out the low byte, as
+    Pillow does), and of several frames the first is read.
 
     Args:
         path: The file.
         max_pixels: Pictures of more pixels are refused before they are decoded.
 
     Raises:
-        ImageError: The file is no such picture, is damaged or too large, or has
-            transparency or another colour space than grey or RGB.
+        ImageError: The file is no such picture (the message names its format, and what
+            would read it, if that is known), is damaged or too large, or has transparency
+            or another colour space than grey, RGB and CMYK.
         OSError: It cannot be opened.
     """
     path = Path(path)
+    with _opened(path, max_pixels) as (image, head):
+        try:
+            return _convert(path, image, head)
+        except ImageError:
+            raise
+        except Exception as error:
+            raise _damaged(path, error) from error
+
+
+def is_whole_picture(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> bool:
+    """Whether a file is a picture whose pixels can all be read, or the beginning of one.
+
+    Args:
+        path: The file. An empty one is the beginning of any picture.
+        max_pixels: Pictures of more pixels are not read.
+
+    Returns:
+        False if the file begins as one of its suffix's format does, and is cut or damaged.
+
+    Raises:
+        ImageError: It is too large, or something else than its suffix says.
+        OSError: It cannot be read.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with _opened(path, max_pixels) as (image, _):
+                try:
+                    image.load()
+                except Exception as error:
+                    raise _damaged(path, error) from error
+        return True
+    except _TooLargeError:
+        raise
+    except ImageError:
+        if not head or begins_as(path.suffix.lower(), head):
+            return False
+        raise
+
+
+class _TooLargeError(ImageError):
+    """A picture has more pixels than are allowed."""
+
+
+@contextmanager
+def _opened(path: Path, max_pixels: int) -> Iterator[tuple[Image.Image, bytes]]:
+    """A picture before its pixels are decoded, and the first bytes of its file."""
+    formats = readable_formats()
     with path.open("rb") as file, _pillow_limit_lifted():
-        head = file.read(_PNG_BIT_DEPTH + 1)
+        head = file.read(_HEAD)
+        file.seek(0)
+        # Pillow's plug-in decodes JPEG XL on opening it.
+        _check_size(path, jpeg_xl_size(file), max_pixels)
         file.seek(0)
         try:
-            image = Image.open(file, formats=sorted(set(_FORMATS.values())))
+            image = Image.open(file, formats=formats)
         except UnidentifiedImageError:
-            raise ImageError(
-                f"{path}: not a picture of {', '.join(sorted(set(_FORMATS.values())))}"
-            ) from None
-        except _DAMAGED as error:
-            raise ImageError(f"{path}: damaged: {error}") from error
+            raise ImageError(f"{path}: {_unknown(head)}") from None
+        except Exception as error:
+            raise _damaged(path, error) from error
         with image:
-            width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"{path}: {width}x{height} is more than the {max_pixels} pixels that are "
-                    "allowed; raise max_pixels (--max-pixels) if it is to be trusted"
-                )
-            try:
-                return _convert(path, image, head)
-            except ImageError:
-                raise
-            except _DAMAGED as error:
-                raise ImageError(f"{path}: damaged: {error}") from error
+            _check_size(path, image.size, max_pixels)
+            yield image, head
+
+
+def _check_size(path: Path, size: tuple[int, int] | None, max_pixels: int) -> None:
+    if size is not None and size[0] * size[1] > max_pixels:
+        raise _TooLargeError(
+            f"{path}: {size[0]}x{size[1]} is more than the {max_pixels} pixels that are "
+            "allowed; raise max_pixels (--max-pixels) if it is to be trusted"
+        )
+
+
+def _unknown(head: bytes) -> str:
+    kind = kind_of(head)
+    return kind or "no picture of a format that Pillow or a plug-in of it reads here"
+
+
+def _damaged(path: Path, error: Exception) -> Exception:
+    """What to raise for what a decoder raised: any exception, by experience, on damaged files."""
+    if isinstance(error, MemoryError):
+        return error
+    return ImageError(f"{path}: damaged: {error or type(error).__name__}")
 
 
 @contextmanager
@@ -126,24 +182,31 @@ def _pillow_limit_lifted() -> Iterator[None]:
 
 
 def _convert(path: Path, image: Image.Image, head: bytes) -> Picture:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":
+    # The frames of a PSD file are its layers: what it opens as is all of them together.
+    frames = 1 if image.format in ("MPO", "PSD") else getattr(image, "n_frames", 1)
+    if frames > 1:
         _warn(f"{path}: has {frames} frames, of which the first is read")
-    if image.has_transparency_data:
-        raise ImageError(f"{path}: {_FLATTEN}")
     if image.format == "TIFF":
         _check_tiff(path, image)
     sixteen = _is_sixteen_bit(image, head)
     icc_profile = image.info.get("icc_profile") or None
     exif = _exif(path, image)
+    if image.has_transparency_data and not _is_opaque(image, sixteen):
+        raise ImageError(f"{path}: {_FLATTEN}")
     if sixteen:
         _warn(f"{path}: 16 bits per sample are reduced to 8")
-    if image.mode in _SIXTEEN_BIT_MODES or (image.mode == "I" and sixteen):
-        values = np.asarray(_transposed(image)).astype(np.int64)
+    turned = _transposed(image)
+    if turned.mode in _SIXTEEN_BIT_MODES or (turned.mode == "I" and sixteen):
+        values = np.asarray(turned).astype(np.int64)
         grey = ((values * 255 + 32767) // 65535).clip(0, 255).astype(np.uint8)
         pixels = np.repeat(grey[:, :, None], 3, 2)
-    elif image.mode in ("1", "L", "P", "RGB"):
-        pixels = np.array(_transposed(image).convert("RGB"))
+    elif turned.mode == "CMYK":
+        converted, how = cmyk_to_rgb(turned, icc_profile)
+        _warn(f"{path}: {how}")
+        # Its profile, if it had one, was for inks.
+        return Picture(np.array(converted), None, exif)
+    elif turned.mode in _RGB_OR_GREY:
+        pixels = np.array(turned.convert("RGB"))
     else:
         raise ImageError(
             f"{path}: pictures of mode {image.mode} are not coded; convert it to RGB or grey first"
@@ -154,13 +217,33 @@ def _convert(path: Path, image: Image.Image, head: bytes) -> Picture:
     return Picture(pixels, icc_profile, exif)
 
 
+def _is_opaque(image: Image.Image, sixteen: bool) -> bool:
+    """Whether an image that could have transparent pixels has none."""
+    key = image.info.get("transparency")
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return not (np.asarray(image) == key).any()
+    if sixteen and image.mode == "RGB":
+        return False  # the transparent colour has 16 bits, of which Pillow has left out 8
+    _, opacity = image.convert("RGBA").getextrema()[2:]
+    return opacity == (255, 255)
+
+
 def _is_sixteen_bit(image: Image.Image, head: bytes) -> bool:
     """From the file itself: Pillow gives 16-bit RGB as 8-bit without a word."""
     if image.format == "PNG":
         return head[_PNG_BIT_DEPTH] == 16
     if image.format == "TIFF":
         return max(_tiff_values(image, _TIFF_BITS_PER_SAMPLE, 1)) == 16
-    return False
+    if image.format == "PPM":
+        return image.mode == "I" or _ppm_maximum(image) > 255
+    return image.mode in _SIXTEEN_BIT_MODES
+
+
+def _ppm_maximum(image: Image.Image) -> int:
+    """The value of white in a PPM file, which Pillow hands to its decoder."""
+    arguments = image.tile[0][3] if image.tile else ()  # type: ignore[attr-defined]
+    value = arguments[-1] if isinstance(arguments, tuple) and arguments else 0
+    return value if isinstance(value, int) else 0
 
 
 def _tiff_values(image: Image.Image, tag: int, default: int) -> tuple[int, ...]:
@@ -232,71 +315,16 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
 
 def _transposed(image: Image.Image) -> Image.Image:
     image.load()
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        # The codestream has an orientation of its own, which the decoder has applied; by the
+        # standard that of the EXIF data says nothing. (A JPEG file within has only EXIF's.)
+        return image
     try:
         return ImageOps.exif_transpose(image)
-    except _DAMAGED:
+    except Exception:
         # The pixels are fine; what Pillow cannot read cannot say how to turn them.
         return image
 
 
 def _warn(message: str) -> None:
     warnings.warn(message, PictureWarning, stacklevel=4)
-
-
-def write_picture(
-    path: str | Path, picture: Picture, *, overwrite: bool = False, quality: int | None = None
-) -> None:
-    """Writes a picture whole or not at all, in the format of its suffix.
-
-    PNG, TIFF, BMP and, without a `quality`, WebP are lossless. JPEG is written
-    with quality 95 if none is given, without chroma subsampling.
-
-    Args:
-        path: ``.png``, ``.jpg``, ``.jpeg``, ``.webp``, ``.tif``, ``.tiff`` or ``.bmp``.
-        picture: What to write; a :class:`PictureWarning` tells what the format cannot hold.
-        overwrite: Whether an existing file may be replaced.
-        quality: 1 to 100, for JPEG and WebP.
-
-    Raises:
-        ImageError: The suffix is none of these, the format cannot hold the picture, or
-            its pixels are no uint8 array (H, W, 3).
-        FileExistsError: There is such a file already, and `overwrite` is not set.
-        OSError: The file cannot be written.
-    """
-    path = Path(path)
-    form = _FORMATS.get(path.suffix.lower())
-    if form is None:
-        raise ImageError(f"{path}: a picture's name ends with {', '.join(PICTURE_SUFFIXES)}")
-    if quality is not None and (form not in ("JPEG", "WEBP") or not 1 <= quality <= 100):
-        raise ImageError(f"{path}: quality is 1 to 100 and for JPEG and WebP, not {quality}")
-    check_pixels(picture.pixels)
-    options: dict[str, Any] = {}
-    if form == "JPEG":
-        # Not "optimize": with it Pillow guesses at the size and fails on noisy pictures.
-        options = {"quality": quality or 95, "subsampling": 0}
-    elif form == "WEBP":
-        options = {"quality": quality} if quality else {"lossless": True, "exact": True}
-    elif form == "TIFF":
-        # libtiff's compressors refuse EXIF directories.
-        options = {} if picture.exif else {"compression": "tiff_lzw"}
-    if form == "BMP":
-        if picture.icc_profile or picture.exif:
-            _warn(f"{path}: BMP holds no colour profile and no EXIF data, they are left out")
-    else:
-        if picture.icc_profile:
-            options["icc_profile"] = picture.icc_profile
-        if picture.exif:
-            options["exif"] = PREFIX + picture.exif
-    image = Image.fromarray(picture.pixels)
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, form, **options)
-    except _DAMAGED as error:
-        if "exif" not in options:
-            raise ImageError(f"{path}: {form} cannot hold this picture: {error}") from error
-        # The likeliest reason, and no reason to lose the picture.
-        _warn(f"{path}: {form} cannot hold its EXIF data, which is left out: {error}")
-        bare = Picture(picture.pixels, picture.icc_profile)
-        return write_picture(path, bare, overwrite=overwrite, quality=quality)
-    write_bytes_atomically(path, buffer.getvalue(), overwrite=overwrite)
-    return None

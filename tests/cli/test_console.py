@@ -52,7 +52,7 @@ def test_a_batch_goes_on_past_failures(capsys: pytest.CaptureFixture[str]) -> No
         work,
         source=identity,
         title="testing",
-        problems=[(Path("gone"), "no such file")],
+        failed=console.report([(Path("gone"), "gone: no such file")]),
     )
     assert outcome.done == [(Path("a"), 1), (Path("abc"), 3)]
     assert outcome.failed == [("gone", "no such file"), ("bad.lic", "truncated")]

@@ -32,7 +32,7 @@ def test_the_output_path_is_printed_and_the_picture_is_close(
     assert np.sqrt(np.mean(error**2)) < 12
 
 
-@pytest.mark.parametrize("name", ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp"])
+@pytest.mark.parametrize("name", ["png", "jpg", "jpeg", "webp", "tif", "tiff", "bmp", "gif", "ppm"])
 def test_every_output_format(run: Run, tmp_path: Path, lic_file: Path, name: str) -> None:
     exact, out = tmp_path / "exact.png", tmp_path / "folder"
     assert run("decompress", lic_file, "-o", exact).status == 0
@@ -43,7 +43,7 @@ def test_every_output_format(run: Run, tmp_path: Path, lic_file: Path, name: str
         assert picture.format == {"jpg": "JPEG", "tif": "TIFF"}.get(name, name.upper())
         assert picture.size == (72, 48)
     error = pixels_of(made).astype(float) - pixels_of(exact)
-    assert np.sqrt(np.mean(error**2)) < (10 if name in ("jpg", "jpeg", "webp") else 1e-9)
+    assert np.sqrt(np.mean(error**2)) < (10 if name in ("jpg", "jpeg", "webp", "gif") else 1e-9)
     # The same by the suffix of the output file.
     again = tmp_path / f"again.{name}"
     assert run("decompress", lic_file, "-o", again).status == 0
@@ -65,10 +65,13 @@ def test_quality_matters_to_jpeg(run: Run, tmp_path: Path, lic_file: Path) -> No
 def test_output_names_without_a_format_are_usage_errors(
     run: Run, tmp_path: Path, lic_file: Path
 ) -> None:
-    for name in ("a.gif", "a", "a.lic"):
+    for name in ("a.pdf", "a.ico", "a", "a.lic"):
         ran = run("decompress", lic_file, "-o", tmp_path / name)
         assert ran.status == 2, ran
         assert ".png" in ran.err
+    ran = run("decompress", lic_file, "-o", tmp_path / "", "--format", "pdf")
+    assert ran.status == 2
+    assert "--format pdf: pictures are written here as " in ran.err
     ran = run("decompress", lic_file, "-o", tmp_path / "a.png", "--format", "jpg")
     assert ran.status == 2
     assert "contradicts --format jpg" in ran.err

@@ -67,12 +67,6 @@ def test_help_does_not_wait_for_torch() -> None:
     )
 
 
-def test_the_formats_are_those_of_the_codec() -> None:
-    from lic_fast.cli.files import PICTURE_SUFFIXES
-
-    assert set(PICTURE_SUFFIXES) == set(lic_fast.codec.PICTURE_SUFFIXES)
-
-
 def test_version(run: Run) -> None:
     ran = run("--version")
     assert (ran.status, ran.out) == (0, f"lic-fast {lic_fast.__version__}\n")

@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import ImageCms
 
 import lic_fast
 from lic_fast import zoo
 from lic_fast.codec import decode_image, encode_image, pack, read_picture, unpack
+from lic_fast.codec.colour import is_srgb
 from lic_fast.codec.metrics import ms_ssim, psnr
 from lic_fast.errors import (
     ChecksumError,
@@ -201,14 +203,60 @@ def test_another_model_is_named(nano):
         decode_image(data, other)
 
 
+def test_an_srgb_profile_costs_nothing(nano):
+    picture = gradient(20, 30)
+    usual = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    bare = encode_image(picture, nano)
+    data = encode_image(picture, nano, icc_profile=usual)
+    assert len(data) == len(bare)
+    assert unpack(data).srgb
+    decoded = decode_image(data, nano)
+    assert is_srgb(decoded.icc_profile)
+    # What came back is again no more than a flag.
+    assert encode_image(picture, nano, icc_profile=decoded.icc_profile) == data
+    assert decode_image(bare, nano).icc_profile is None
+
+
+def test_other_metadata_are_small_and_come_back_byte_for_byte(nano):
+    picture = gradient(20, 30)
+    bare = encode_image(picture, nano)
+    profile = bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()) * 6
+    # As cameras write it: names and numbers, and a maker's note that is mostly zeros.
+    exif = b"II*\0" + b"Exposure time 1/250, f/2.8 " * 40 + bytes(19_000)
+    data = encode_image(picture, nano, icc_profile=profile, exif=exif)
+    assert len(data) - len(bare) < (len(profile) + len(exif)) / 10
+    decoded = decode_image(data, nano)
+    assert (decoded.icc_profile, decoded.exif) == (profile, exif)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("shape", [(70, 90), (70, 90, 1)])
+def test_a_grey_picture_is_coded(kind, shape, nano):
+    grey = gradient(70, 90)[..., 0]
+    data = encode_image(kind(grey.reshape(shape)), nano)
+    assert data == encode_image(np.repeat(grey[..., None], 3, 2), nano)
+    pixels = decode_image(data, nano).pixels.astype(int)
+    assert psnr(np.repeat(grey[..., None], 3, 2), pixels.astype(np.uint8)) > 30
+    assert np.abs(pixels - pixels.mean(2, keepdims=True)).mean() < 2
+
+
+def test_a_tensor_is_coded_as_the_array(nano):
+    picture = gradient(30, 40)
+    assert encode_image(torch.from_numpy(picture), nano) == encode_image(picture, nano)
+
+
 @pytest.mark.parametrize(
     "image",
     [
-        np.zeros((8, 8), np.uint8),
         np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8,), np.uint8),
+        np.zeros((8, 8, 2), np.uint8),
+        np.zeros((0, 8), np.uint8),
+        np.zeros((8, 8), np.float32),
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
         np.zeros((0, 8, 3), np.uint8),
         np.zeros((8, 8, 3), np.float32),
-        torch.zeros(8, 8, 3, dtype=torch.uint8),
+        torch.zeros(8, 8, 3),
         [[[1, 2, 3]]],
     ],
 )

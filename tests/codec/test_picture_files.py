@@ -11,17 +11,17 @@ import pytest
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from lic_fast.codec import (
-    PICTURE_SUFFIXES,
     Picture,
     PictureWarning,
     read_picture,
+    writable_suffixes,
     write_picture,
 )
 from lic_fast.codec.exif import upright
 from lic_fast.errors import ImageError
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-LOSSLESS = [suffix for suffix in PICTURE_SUFFIXES if suffix not in (".jpg", ".jpeg")]
+LOSSLESS = [".png", ".webp", ".tif", ".tiff", ".bmp", ".jp2", ".ppm", ".tga", ".qoi", ".sgi"]
 
 
 @pytest.fixture
@@ -114,22 +114,67 @@ def test_grey_and_palette_become_rgb(mode, suffix, pixels, tmp_path):
     assert np.array_equal(read_picture(tmp_path / f"a{suffix}").pixels, expected)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "transparent palette", "transparent colour"])
-def test_transparency_is_refused_with_a_way_out(mode, pixels, tmp_path):
-    path = tmp_path / "a.png"
+TRANSPARENT = ["RGBA", "LA", "PA", "palette", "palette of alphas", "colour", "grey", "16-bit grey"]
+
+
+def save_with_alpha(path, mode, pixels, opaque):
+    """Writes a picture that could be transparent, and is in one pixel unless `opaque`."""
     image = Image.fromarray(pixels)
-    if mode == "transparent palette":
-        image.convert("P").save(path, transparency=3)
-    elif mode == "transparent colour":
-        image.save(path, transparency=(1, 2, 3))
-    elif mode == "PA":
-        path = tmp_path / "a.tif"
-        image.convert("P").convert("PA").save(path)
+    if mode in ("RGBA", "LA", "PA"):
+        image = image.convert("P" if mode == "PA" else "RGB").convert(mode)
+        alpha = Image.new("L", image.size, 255)
+        alpha.putpixel((3, 2), 255 if opaque else 254)
+        image.putalpha(alpha)
+        image.save(path)
+    elif mode.startswith("palette"):
+        image = image.quantize(16)
+        values = np.where(np.asarray(image) == 5, 4, np.asarray(image))
+        indexes = Image.fromarray(values)
+        indexes.putpalette(image.getpalette())
+        key = 5 if opaque else int(values[0, 0])
+        alphas = bytes(255 if i != key else 0 for i in range(16))
+        indexes.save(path, transparency=key if mode == "palette" else alphas)
+    elif mode == "colour":
+        key = (1, 2, 3) if opaque else tuple(map(int, pixels[2, 3]))
+        image.save(path, transparency=key)
     else:
-        image.convert(mode).save(path)
+        values = np.asarray(image.convert("L"))
+        values = values.astype(np.uint16) * 256 if mode == "16-bit grey" else values
+        values = np.where(values == 0, 1, values).astype(values.dtype)
+        Image.fromarray(values).save(path, transparency=0 if opaque else int(values[1, 1]))
+
+
+@pytest.mark.parametrize("mode", TRANSPARENT)
+def test_transparency_is_refused_with_a_way_out(mode, pixels, tmp_path):
+    path = tmp_path / ("a.tif" if mode == "PA" else "a.png")
+    save_with_alpha(path, mode, pixels, opaque=False)
     with pytest.raises(ImageError, match=r"transparency.*flatten it first.*alpha") as error:
         read_picture(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("mode", TRANSPARENT)
+@pytest.mark.filterwarnings("ignore:.*16 bits:lic_fast.codec.PictureWarning")
+def test_alpha_that_is_opaque_everywhere_is_no_reason_to_refuse(mode, pixels, tmp_path):
+    path = tmp_path / ("a.tif" if mode == "PA" else "a.png")
+    save_with_alpha(path, mode, pixels, opaque=True)
+    with Image.open(path) as image:
+        assert image.has_transparency_data
+        expected = np.asarray(image.convert("RGBA"))[..., :3] if mode != "16-bit grey" else None
+    read = read_picture(path).pixels
+    assert expected is None or np.array_equal(read, expected)
+    if mode in ("RGBA", "colour"):
+        assert np.array_equal(read, pixels)
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_not_taken_for_opaque(tmp_path):
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    samples = np.array([0, 0x1234, 0xFFFF], ">u2").tobytes()
+    data = b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"tRNS", samples)
+    data += png_chunk(b"IDAT", zlib.compress(b"\0" + samples)) + png_chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(data)
+    with pytest.raises(ImageError, match="transparency"):
+        read_picture(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -234,7 +279,7 @@ def test_tiff_of_eight_bits_in_all_its_forms(tmp_path):
     assert read_picture(tmp_path / "b.tif").pixels[0, :, 1].tolist() == [255, 239, 127, 0]
 
 
-@pytest.mark.parametrize("mode", ["CMYK", "F", "LAB", "I"])
+@pytest.mark.parametrize("mode", ["F", "LAB", "I"])
 def test_other_colour_spaces_are_refused(mode, pixels, tmp_path):
     image = Image.fromarray(pixels)
     if mode == "LAB":
@@ -350,7 +395,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path):
     assert read_picture(tmp_path / "b.png", max_pixels=110).pixels.shape == (10, 11, 3)
 
 
-@pytest.mark.parametrize("suffix", PICTURE_SUFFIXES)
+@pytest.mark.parametrize("suffix", writable_suffixes())
 def test_damaged_files_are_image_errors(suffix, pixels, tmp_path):
     path = tmp_path / f"a{suffix}"
     write_picture(path, Picture(np.tile(pixels, (8, 8, 1))))
@@ -358,6 +403,7 @@ def test_damaged_files_are_image_errors(suffix, pixels, tmp_path):
     random = np.random.default_rng(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # GIF and PCX have runs, of which those that are missing leave black rows.
         for cut in [0, 1, 5, 20, len(whole) // 2, len(whole) - len(whole) // 8]:
             path.write_bytes(whole[:cut])
             with pytest.raises(ImageError, match=path.name):
@@ -373,22 +419,21 @@ def test_damaged_files_are_image_errors(suffix, pixels, tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(ImageError, match="not a picture of BMP, JPEG, PNG, TIFF, WEBP"):
+    with pytest.raises(ImageError, match="no picture of a format that Pillow or a plug-in"):
         read_picture(tmp_path / "a.png")
-    Image.new("RGB", (4, 4)).save(tmp_path / "b.gif")
-    with pytest.raises(ImageError, match="not a picture of"):
-        read_picture(tmp_path / "b.gif")
     with pytest.raises(FileNotFoundError):
         read_picture(tmp_path / "missing.png")
-    with pytest.raises(ImageError, match=r"ends with \.png, \.jpg"):
+    with pytest.raises(ImageError, match=r"ends with .*\.jpg, .*\.png, "):
         write_picture(tmp_path / "a.xyz", Picture(np.zeros((1, 1, 3), np.uint8)))
     for quality, name in ((0, "a.jpg"), (101, "a.webp"), (50, "c.png")):
-        with pytest.raises(ImageError, match="quality is 1 to 100 and for JPEG and WebP"):
+        with pytest.raises(
+            ImageError, match="quality is 1 to 100 and for AVIF, HEIF, JPEG, JXL, WEBP"
+        ):
             write_picture(tmp_path / name, Picture(np.zeros((1, 1, 3), np.uint8)), quality=quality)
 
 
 def test_what_a_format_cannot_hold_is_said(pixels, tmp_path):
-    with pytest.warns(PictureWarning, match="BMP holds no"):
+    with pytest.warns(PictureWarning, match="BMP holds no colour profile, left out"):
         write_picture(tmp_path / "a.bmp", Picture(pixels, SRGB))
     with pytest.raises(ImageError, match="JPEG cannot hold this picture"):
         write_picture(tmp_path / "wide.jpg", Picture(np.zeros((1, 70000, 3), np.uint8)))
