@@ -180,7 +180,8 @@ def decompress(
     from lic_fast import codec
     from lic_fast.codec.picture_output import takes_quality
 
-    without = {suffix for job in jobs if not takes_quality(suffix := job.target.suffix.lower())}
+    without = {job.target.suffix.lower() for job in jobs}
+    without = {suffix for suffix in without if not takes_quality(suffix)}
     if quality is not None and without:
         fail(
             "--quality is for JPEG, WebP, AVIF, JPEG XL and HEIC files, not "
