@@ -65,7 +65,7 @@ def test_round_trip(container):
 def sections_by_the_documentation(data):
     """Types and payloads of a file, read as docs/format.md says."""
     position, found = HEADER, {}
-    for _ in range(data[40]):
+    for _ in range(data[HEADER - 1]):
         kind, length = struct.unpack_from("<BI", data, position)
         found[kind] = data[position + 5 : position + 5 + length]
         position += 5 + length
@@ -106,7 +106,7 @@ def with_exif(payload):
     """A file with this payload of its EXIF section, under a right checksum."""
     section = struct.pack("<BI", 129, len(payload)) + payload
     data = pack(SMALL)
-    return forged(data[:40] + b"\3" + section + data[41:])
+    return forged(data[: HEADER - 1] + b"\3" + section + data[HEADER:])
 
 
 def raw_deflate(data):
