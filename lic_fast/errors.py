@@ -16,6 +16,7 @@ __all__ = [
     "ModelMismatchError",
     "RecipeError",
     "StreamError",
+    "TargetError",
     "TrainingError",
 ]
 
@@ -50,6 +51,10 @@ class CheckpointError(LicFastError, ValueError):
 
 class ImageError(LicFastError, ValueError):
     """A picture cannot be read or has a form that lic_fast does not code."""
+
+
+class TargetError(LicFastError, ValueError):
+    """No quality makes the file of a picture so small, or the picture so faithful."""
 
 
 class RecipeError(LicFastError, ValueError):

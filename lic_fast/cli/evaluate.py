@@ -21,6 +21,7 @@ from lic_fast.cli.console import (
     print_table,
     progress_bar,
     run_batch,
+    warn,
     warnings_of,
 )
 from lic_fast.cli.console import report as report_problems
@@ -52,10 +53,19 @@ TIMING = (
     "in memory to the bytes of the .lic file; decoding: those bytes to 8-bit pixels. Reading and "
     "writing files is not included."
 )
+QUALITIES = (1.0, 20.0, 40.0, 60.0, 80.0, 100.0)
+"""Those at which a model with gains is measured unless others are asked for."""
+
 RATE = "bpp counts every byte of the .lic file, without ICC profile and EXIF data."
 
 
-def measure(pixels: np.ndarray, named: NamedModel, name: str, max_pixels: int) -> report.Row:
+def measure(
+    pixels: np.ndarray,
+    named: NamedModel,
+    name: str,
+    max_pixels: int,
+    quality: float | None = None,
+) -> report.Row:
     """Codes one picture to the bytes of a file and back.
 
     Args:
@@ -63,12 +73,13 @@ def measure(pixels: np.ndarray, named: NamedModel, name: str, max_pixels: int) -
         named: The model.
         name: What to call the picture in the row.
         max_pixels: Bound given to the decoder.
+        quality: Of a model with gains.
     """
     from lic_fast import codec
     from lic_fast.codec import metrics
 
     start = time.perf_counter()
-    data = codec.encode_image(pixels, named.model, model_name=named.name)
+    data = codec.encode_image(pixels, named.model, quality=quality, model_name=named.name)
     encoded = time.perf_counter()
     decoded = codec.decode_image(data, named.model, max_pixels=max_pixels).pixels
     end = time.perf_counter()
@@ -97,6 +108,16 @@ def evaluate(
             help="A model or a family of the zoo, or a checkpoint's path. Can be given several "
             "times; models of the same CURVE are points of one, as those of a family are. "
             "Default: the zoo's default.",
+            show_default=False,
+        ),
+    ] = None,
+    quality: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--quality",
+            metavar="1..100",
+            help="A quality of models of many rates, which are points of one curve. Can be given "
+            f"several times. Default: {', '.join(f'{quality:g}' for quality in QUALITIES)}.",
             show_default=False,
         ),
     ] = None,
@@ -144,6 +165,7 @@ def evaluate(
     """
     outputs = {"--json": json_out, "--csv": csv_out, "--html": html_out}
     _check_outputs(outputs, overwrite)
+    qualities = _qualities(quality)
     compared, absent = _anchors(anchors) if html_out is not None else ([], [])
     inputs = collect_pictures(paths)
     unusable = report_problems(inputs.problems)
@@ -153,7 +175,7 @@ def evaluate(
     from lic_fast import codec
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
-    models = _chosen(model) if model else [(None, None)]
+    models: Sequence[tuple[str | None, str | None]] = _chosen(model) if model else [(None, None)]
     for _, name in models:
         check_model(name)
     target_device = resolve_device(device)
@@ -163,36 +185,43 @@ def evaluate(
     def read(name: str) -> np.ndarray:
         return codec.read_picture(files[name], max_pixels=bound).pixels
 
-    evaluated = []
+    evaluated: list[Evaluated] = []
+    failures = 0
     for curve, name in models:
         named = load_model(name, target_device, precision)
-        rows, failed = _rows(named, inputs.sources, unusable, names, read, bound, quiet)
+        own = _own_qualities(named, qualities, only=len(models) == 1)
+        rows, failed = _rows(named, own, inputs.sources, unusable, names, read, bound, quiet)
+        failures += len(failed)
         settings = configuration(named, target_device) | {"rate": RATE, "timing": TIMING}
-        evaluated.append(Evaluated(curve or named.name, rows, settings, failed))
-        if "-" not in outputs.values() and not quiet and rows:
-            title = f"{named.name} ({settings['architecture']}) on {settings['device_name']}"
+        for each, of_quality in zip(own, rows, strict=True):
+            evaluated.append(Evaluated(curve or named.name, of_quality, settings, failed, each))
+            if "-" in outputs.values() or quiet or not of_quality:
+                continue
+            title = f"{evaluated[-1].label} ({settings['architecture']}) on "
+            title += settings["device_name"]
             if target_device == "cpu":
                 title += f", threads: {settings['threads']}"
-            print_table(report.table(rows, report.mean_of(rows), title, f"{RATE} {TIMING}"))
+            mean = report.mean_of(of_quality)
+            print_table(report.table(of_quality, mean, title, f"{RATE} {TIMING}"))
     _write(json_out, lambda: report.json_text([each.document() for each in evaluated]), overwrite)
     _write(csv_out, lambda: report.csv_text([each.table() for each in evaluated]), overwrite)
     if html_out is not None and any(each.rows for each in evaluated):
         measured = AnchorCurves(compared)
-        _measure_anchors(measured, evaluated[-1].rows, read, quiet)
+        # Of the last model, at the middle of its qualities.
+        shown = evaluated[-1 - len(own) // 2]
+        _measure_anchors(measured, shown.rows, read, quiet)
 
         def decoded(pixels: np.ndarray) -> np.ndarray:
-            data = codec.encode_image(pixels, named.model, model_name=named.name)
+            data = codec.encode_image(pixels, named.model, quality=shown.quality)
             return codec.decode_image(data, named.model, max_pixels=bound).pixels
 
-        chosen = worst(evaluated[-1].rows, measured)
         text = html_text(
             [each for each in evaluated if each.rows],
             [*_curves(evaluated), *measured.curves(), *_references(files)],
-            closeups(chosen, measured, read, decoded, named.name),
+            closeups(worst(shown.rows, measured), measured, read, decoded, shown.label),
             [f"{RATE} {TIMING}", *absent],
         )
         _write(html_out, lambda: text, overwrite)
-    failures = sum(len(each.failed) for each in evaluated)
     if failures:
         note(f"{sum(len(each.rows) for each in evaluated)} measured, {failures} failed")
         raise typer.Exit(1)
@@ -200,24 +229,25 @@ def evaluate(
 
 def _rows(
     named: NamedModel,
+    qualities: Sequence[float | None],
     sources: Sequence[Source],
     unusable: Sequence[tuple[str, str]],
     names: dict[Path, str],
     read: Callable[[str], np.ndarray],
     bound: int,
     quiet: bool,
-) -> tuple[list[report.Row], list[tuple[str, str]]]:
-    """What a model gives on every picture, and what failed."""
+) -> tuple[list[list[report.Row]], list[tuple[str, str]]]:
+    """What a model gives at each quality on every picture, and what failed."""
     warm = False
 
-    def work(source: Source) -> report.Row:
+    def work(source: Source) -> list[report.Row]:
         nonlocal warm
         name = names[source.path]
         pixels = read(name)
         if not warm:
             measure(pixels, named, name, bound)
             warm = True
-        return measure(pixels, named, name, bound)
+        return [measure(pixels, named, name, bound, quality) for quality in qualities]
 
     outcome = run_batch(
         sources,
@@ -227,7 +257,32 @@ def _rows(
         failed=unusable,
         quiet=quiet,
     )
-    return [row for _, row in outcome.done], outcome.failed
+    done = [rows for _, rows in outcome.done]
+    return [[rows[i] for rows in done] for i in range(len(qualities))], outcome.failed
+
+
+def _qualities(given: Sequence[float] | None) -> list[float]:
+    """Those that were asked for, each once; ends the command with status 2 if one is none."""
+    from lic_fast.codec.target import Target
+
+    try:
+        targets = [Target(quality=quality) for quality in given or ()]
+    except ValueError as problem:
+        fail(f"--quality: {problem}")
+    return sorted({target.quality for target in targets if target.quality is not None})
+
+
+def _own_qualities(
+    named: NamedModel, qualities: Sequence[float], *, only: bool
+) -> Sequence[float | None]:
+    """At which a model is measured; None stands for the one rate of a model without gains."""
+    if named.model.anchor_qualities:
+        return qualities or QUALITIES
+    if qualities and only:
+        named.refuse_one_rate("--quality")
+    if qualities:
+        warn(f"{display(named.name)} has no gains: --quality does not concern it")
+    return [None]
 
 
 def _names(sources: Sequence[Source]) -> dict[Path, str]:

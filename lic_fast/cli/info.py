@@ -75,6 +75,7 @@ def describe(path: Path, size: int, container: Container) -> dict[str, Any]:
         "fingerprint": container.fingerprint.hex(),
         "portable": container.portable,
         "layout": container.layout.name.lower(),
+        "quality": container.quality,
         "z_shape": list(container.z_shape),
         "y_bytes": len(container.y),
         "z_bytes": len(container.z),
@@ -108,6 +109,7 @@ def _as_text(values: dict[str, Any]) -> str:
     padded_width = padding["left"] + width + padding["right"]
     padded_height = padding["top"] + height + padding["bottom"]
     rows, columns = values["z_shape"]
+    quality = "the model's one rate" if values["quality"] is None else f"{values['quality']:g}"
     portable = "yes" if values["portable"] else "no: made to be decoded on the same kind of machine"
     metadata = ["sRGB profile"] if values["srgb"] else []
     metadata += [
@@ -123,6 +125,7 @@ def _as_text(values: dict[str, Any]) -> str:
         "picture": f"{width}x{height}, coded as {padded_width}x{padded_height}",
         "size": f"{values['bytes']} bytes, {values['bpp']:.3f} bpp",
         "model": f"{display(values['model']) or 'not named'}, fingerprint {values['fingerprint']}",
+        "quality": quality,
         "streams": f"y {values['y_bytes']} bytes, z {values['z_bytes']} bytes "
         f"({rows}x{columns}), layout {values['layout']}{_plural(values['y_substreams'])}",
         "symbols": f"CRC-32 {values['symbols_crc32']}",

@@ -38,32 +38,43 @@ img { display: block; max-width: 100%; image-rendering: pixelated; }
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What one model gave.
+    """What one model gave, at one quality.
 
     Attributes:
         curve: Name of the curve that it is a point of.
         rows: Of the pictures.
         settings: What rates and times depend on.
         failed: Files and reasons.
+        quality: None for a model of one rate.
     """
 
     curve: str
     rows: Sequence[Row]
     settings: dict[str, Any]
     failed: Sequence[tuple[str, str]] = ()
+    quality: float | None = None
+
+    @property
+    def label(self) -> str:
+        """The model's name, with the quality if there is one."""
+        name = str(self.settings["model"])
+        return name if self.quality is None else f"{name}, quality {self.quality:g}"
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
-        return document(self.rows, mean_of(self.rows), self.settings, self.failed)
+        settings = self.settings
+        if self.quality is not None:
+            settings = {**settings, "quality": self.quality}
+        return document(self.rows, mean_of(self.rows), settings, self.failed)
 
-    def table(self) -> tuple[str, Sequence[Row], Mean]:
+    def table(self) -> tuple[str, float | None, Sequence[Row], Mean]:
         """For CSV."""
-        return str(self.settings["model"]), self.rows, mean_of(self.rows)
+        return str(self.settings["model"]), self.quality, self.rows, mean_of(self.rows)
 
     def point(self) -> Point:
         """Of its curve."""
         mean = mean_of(self.rows)
-        return Point(self.settings["model"], mean.bpp, mean.psnr_db, mean.ms_ssim)
+        return Point(self.label, mean.bpp, mean.psnr_db, mean.ms_ssim)
 
 
 @dataclass(frozen=True)
@@ -142,7 +153,7 @@ def _summary(models: Sequence[Evaluated], curves: Sequence[Curve]) -> str:
         mean, point = mean_of(model.rows), model.point()
         rows.append(
             [
-                str(model.settings["model"]),
+                model.label,
                 _number(mean.bpp, 4),
                 _number(mean.psnr_db, 2),
                 _number(mean.ms_ssim, 4),
@@ -222,7 +233,7 @@ def _pictures(model: Evaluated) -> str:
     rows = [[cell(row) for _, cell in cells] for row in model.rows]
     table = _table([head for head, _ in cells], rows)
     failed = "".join(f"<li>{escape(name)}: {escape(why)}</li>" for name, why in model.failed)
-    title = escape(str(model.settings["model"]))
+    title = escape(model.label)
     problems = f"<p>Not measured:</p><ul>{failed}</ul>" if failed else ""
     opened = f"<h2>Every picture: {title}</h2><details open><summary>{len(rows)} rows</summary>"
     return f"{opened}{table}{problems}</details>"
@@ -231,6 +242,4 @@ def _pictures(model: Evaluated) -> str:
 def _settings(models: Sequence[Evaluated]) -> str:
     names = [name for name in models[0].settings if name not in ("rate", "timing", "model")]
     rows = [[name, *(str(model.settings.get(name, "")) for model in models)] for name in names]
-    return "<h2>Settings</h2>" + _table(
-        ["", *(str(model.settings["model"]) for model in models)], rows
-    )
+    return "<h2>Settings</h2>" + _table(["", *(model.label for model in models)], rows)

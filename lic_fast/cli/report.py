@@ -125,20 +125,24 @@ def _finite_or_null(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def csv_text(models: Sequence[tuple[str, Sequence[Row], Mean]]) -> str:
+def csv_text(models: Sequence[tuple[str, float | None, Sequence[Row], Mean]]) -> str:
     """CSV with a header, a line for each image and one "mean" of each model; empty for NaN.
 
-    Of several models the first column is the model.
+    Of several models, or qualities of one, the first columns are model and quality.
+
+    Args:
+        models: Name, quality or None, rows and means of each.
     """
     names = [f.name for f in fields(Row)]
-    several = ["model"] if len(models) > 1 else []
+    several = ["model", "quality"] if len(models) > 1 else []
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(several + names)
-    for model, rows, mean in models:
+    for model, quality, rows, mean in models:
+        first = [model, "" if quality is None else f"{quality:g}"][: len(several)]
         averages = {"file": "mean", **asdict(mean)}
         for values in [*(asdict(row) for row in rows), averages]:
             cells = (values.get(name, "") for name in names)
             line = ["" if isinstance(c, float) and math.isnan(c) else c for c in cells]
-            writer.writerow([model] * len(several) + line)
+            writer.writerow(first + line)
     return out.getvalue()

@@ -34,6 +34,14 @@ class NamedModel:
     name: str
     model: SliceCompressionModel
 
+    def refuse_one_rate(self, options: str) -> None:
+        """Ends the command with status 2 if the model is of one rate and takes no `options`."""
+        if not self.model.anchor_qualities:
+            fail(
+                f"{options}: the model {display(self.name)} has no gains, it codes at the one rate "
+                "that it was trained for"
+            )
+
 
 def resolve_device(choice: DeviceChoice) -> str:
     """``cpu`` or ``cuda``; ends the command with status 2 if cuda is asked for and absent."""
@@ -54,7 +62,6 @@ def load_model(
     name_or_path: str | None,
     device: str,
     precision: PrecisionChoice = PrecisionChoice.auto,
-    quality: int | None = None,
 ) -> NamedModel:
     """Loads a model of the zoo by its name, else a checkpoint by its path.
 
@@ -65,9 +72,8 @@ def load_model(
         name_or_path: None for the zoo's default.
         device: As torch names it.
         precision: Of the transforms.
-        quality: Number of the model in its family of the zoo; None for the one that was named.
     """
-    named = _load(name_or_path, device, quality)
+    named = _load(name_or_path, device)
     set_precision(named.model, precision)
     return named
 
@@ -95,21 +101,16 @@ def check_model(name_or_path: str | None) -> None:
         fail(f"--model {display(name_or_path)}: {kind}; the zoo has: {known}")
 
 
-def _load(name_or_path: str | None, device: str, quality: int | None) -> NamedModel:
+def _load(name_or_path: str | None, device: str) -> NamedModel:
     from lic_fast import zoo
 
     name = zoo.DEFAULT if name_or_path is None else name_or_path
     if name in zoo.names() or name in zoo.families():
-        try:
-            found = zoo.resolve(name, quality)
-        except KeyError as error:
-            fail(f"--quality {quality}: {error.args[0]}")
+        found = zoo.resolve(name)
         with expected_errors():
             return NamedModel(found, zoo.load(found, device=device))
     check_model(name)
     path = Path(name)
-    if quality is not None:
-        fail(f"--quality is for models of the zoo, not for {display(path)}")
     with expected_errors():
         return NamedModel(_label(path), lic_fast.load(path, device=device))
 

@@ -30,24 +30,42 @@ from lic_fast.cli.options import (
 )
 from lic_fast.cli.paths import Inputs, Job, PlanError, Sifted, collect, collect_pictures, plan, sift
 from lic_fast.cli.runtime import ModelFinder, check_model, load_model, resolve_device
-from lic_fast.cli.text import display, human_bytes, ratio
+from lic_fast.cli.text import display, human_bytes, ratio, size_in_bytes
+from lic_fast.codec.target import Target
 
 __all__ = ["compress", "decompress"]
 
 
 @dataclass(frozen=True)
 class Coded:
-    """What one picture became: its size in pixels and both files' sizes in bytes."""
+    """What one picture became: its size in pixels and both files' sizes in bytes.
+
+    The quality is None for a model of one rate, the PSNR unless it was asked for.
+    """
 
     width: int
     height: int
     source_bytes: int
     coded_bytes: int
+    quality: float | None
+    psnr: float | None
 
     @property
     def bpp(self) -> float:
         """Bits of the whole file for each pixel."""
         return 8 * self.coded_bytes / (self.width * self.height)
+
+    def __str__(self) -> str:
+        parts = [
+            f"{self.width}x{self.height}",
+            _shrinkage(self.source_bytes, self.coded_bytes),
+            f"{self.bpp:.3f} bpp",
+        ]
+        if self.quality is not None:
+            parts.append(f"quality {self.quality:g}")
+        if self.psnr is not None:
+            parts.append(f"{self.psnr:.2f} dB")
+        return ", ".join(parts)
 
 
 def compress(
@@ -55,13 +73,40 @@ def compress(
     out: OutOption = None,
     model: ModelOption = None,
     quality: Annotated[
-        int | None,
+        float | None,
         typer.Option(
             "--quality",
-            min=1,
-            metavar="N",
-            help="Of the models of one family in the zoo that of this number (see `lic-fast "
-            "models`): 1 for the smallest files. Default: 3.",
+            metavar="1..100",
+            help="100 is the best. For a model of many rates, as are --size, --bpp and --psnr; "
+            "only one of them can be given. Default: 50.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="SIZE",
+            help="The best quality whose whole file is not larger, such as 200kB; units are B, kB, "
+            "KiB, MB and MiB.",
+            show_default=False,
+        ),
+    ] = None,
+    bpp: Annotated[
+        float | None,
+        typer.Option(
+            "--bpp",
+            metavar="BITS",
+            help="The best quality whose whole file has no more bits per pixel.",
+            show_default=False,
+        ),
+    ] = None,
+    psnr: Annotated[
+        float | None,
+        typer.Option(
+            "--psnr",
+            metavar="DB",
+            help="The smallest file whose decoded picture has this PSNR at least.",
             show_default=False,
         ),
     ] = None,
@@ -79,8 +124,10 @@ def compress(
 ) -> None:
     """Compress pictures (PNG, JPEG, WebP, AVIF, TIFF, ...: all that Pillow reads) to .lic files.
 
-    A bad file is reported and the rest goes on; the exit status is then 1.
+    A bad file is reported and the rest goes on; the exit status is then 1. So it is with a
+    picture of which no quality makes a file so small, or so faithful a picture, as is asked for.
     """
+    target = _target(quality, size, bpp, psnr)
     inputs = collect_pictures(paths)
     jobs = _plan(inputs, out, LIC_SUFFIX, keep_suffix, _wrong_lic_name)
     found = _sift(jobs, overwrite, is_whole_lic if skip_existing else None)
@@ -94,22 +141,26 @@ def compress(
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     check_model(model)
     target_device = resolve_device(device)
-    named = load_model(model, target_device, precision, quality)
+    named = load_model(model, target_device, precision)
+    for option, _ in target.given():
+        named.refuse_one_rate(f"--{option}")
 
     def work(job: Job) -> Coded:
         picture = codec.read_picture(job.source, max_pixels=bound)
-        data = codec.encode_image(
+        encoded = codec.encode_to_target(
             picture.pixels,
             named.model,
+            target,
             icc_profile=None if strip else picture.icc_profile,
             exif=None if strip else picture.exif,
             model_name=named.name,
             layout=layout.value,
         )
         _make_folder(job.target)
-        codec.write_bytes_atomically(job.target, data, overwrite=job.overwrite)
+        codec.write_bytes_atomically(job.target, encoded.data, overwrite=job.overwrite)
         height, width = picture.pixels.shape[:2]
-        return Coded(width, height, job.source.stat().st_size, len(data))
+        source_bytes, coded_bytes = job.source.stat().st_size, len(encoded.data)
+        return Coded(width, height, source_bytes, coded_bytes, encoded.quality, encoded.psnr)
 
     outcome = run_batch(
         found.todo,
@@ -119,11 +170,9 @@ def compress(
         failed=failed,
         quiet=quiet,
     )
-    for job, coded in outcome.done if inputs.single and not quiet else ():
-        typer.echo(
-            f"{display(job.source)} -> {display(job.target)}: {coded.width}x{coded.height}, "
-            f"{_shrinkage(coded.source_bytes, coded.coded_bytes)}, {coded.bpp:.3f} bpp"
-        )
+    shown = not quiet and (inputs.single or target.searched)
+    for job, coded in outcome.done if shown else ():
+        typer.echo(f"{display(job.source)} -> {display(job.target)}: {coded}")
     before = sum(coded.source_bytes for _, coded in outcome.done)
     after = sum(coded.coded_bytes for _, coded in outcome.done)
     pixels = sum(coded.width * coded.height for _, coded in outcome.done)
@@ -217,6 +266,21 @@ def decompress(
     for job, _ in outcome.done if inputs.single and not quiet else ():
         typer.echo(display(job.target))
     _finish(outcome, found, "decompressed", inputs.single, quiet)
+
+
+def _target(
+    quality: float | None, size: str | None, bpp: float | None, psnr: float | None
+) -> Target:
+    """From the options; ends the command with status 2 if they make no sense."""
+    given = {"quality": quality, "size": size, "bpp": bpp, "psnr": psnr}
+    options = [f"--{name}" for name, value in given.items() if value is not None]
+    if len(options) > 1:
+        fail(f"{' and '.join(options)}: only one of {', '.join(f'--{name}' for name in given)}")
+    try:
+        whole = None if size is None else size_in_bytes(size)
+        return Target(quality=quality, size=whole, bpp=bpp, psnr=psnr)
+    except ValueError as problem:
+        fail(f"{' '.join(options)}: {problem}")
 
 
 def _plan(

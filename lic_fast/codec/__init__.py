@@ -16,21 +16,25 @@ if TYPE_CHECKING:
     )
     from lic_fast.codec.files import HardLinkWarning, obstacle, write_bytes_atomically
     from lic_fast.codec.formats import readable_suffixes, writable_suffixes
-    from lic_fast.codec.image_codec import decode_image, encode_image
+    from lic_fast.codec.image_codec import decode_image, encode_image, encode_to_target
     from lic_fast.codec.picture import Picture
     from lic_fast.codec.picture_files import PictureWarning, is_whole_picture, read_picture
     from lic_fast.codec.picture_output import write_picture
+    from lic_fast.codec.target import Encoded, Target
     from lic_fast.stream_layout import StreamLayout
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "Container",
+    "Encoded",
     "HardLinkWarning",
     "Picture",
     "PictureWarning",
     "StreamLayout",
+    "Target",
     "decode_image",
     "encode_image",
+    "encode_to_target",
     "is_whole_picture",
     "metrics",
     "obstacle",
@@ -48,12 +52,15 @@ __getattr__, __dir__ = lazy_names(
     {
         "DEFAULT_MAX_PIXELS": "container",
         "Container": "container",
+        "Encoded": "target",
         "HardLinkWarning": "files",
         "Picture": "picture",
         "PictureWarning": "picture_files",
         "StreamLayout": "container",
+        "Target": "target",
         "decode_image": "image_codec",
         "encode_image": "image_codec",
+        "encode_to_target": "image_codec",
         "is_whole_picture": "picture_files",
         "metrics": None,
         "obstacle": "files",

@@ -6,6 +6,7 @@ allocation, sizes before use.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from lic_fast.stream_layout import StreamLayout
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "MAGIC",
+    "QUALITIES",
     "VERSION",
     "Container",
     "SectionType",
@@ -29,8 +31,10 @@ MAGIC = b"\x89LIC"
 VERSION = 1
 DEFAULT_MAX_PIXELS = 2**26
 """67 million: beyond this a picture is refused unless the caller asks for more."""
+QUALITIES = range(100, 10001)
+"""Those that a file can state, in hundredths; 0 stands for none."""
 
-_HEADER = struct.Struct("<4sBBBB8sIIHHHHHHIB")
+_HEADER = struct.Struct("<4sBBBB8sIIHHHHHHHIB")
 _SECTION = struct.Struct("<BI")
 _CRC = struct.Struct("<I")
 _PORTABLE, _SRGB = 1, 2
@@ -72,6 +76,8 @@ class Container:
         portable: Whether the entropy path is integer arithmetic, which gives
             the same symbols everywhere.
         layout: Layout of both streams.
+        quality: That the latents were scaled for, in whole hundredths from 1 to 100; None if
+            the model is of one rate.
         srgb: Whether the picture had a colour profile that was sRGB's, which is then not kept.
         icc_profile: Another colour profile of the picture, or None.
         exif: EXIF data of the picture, without the ``Exif`` prefix, or None.
@@ -90,6 +96,7 @@ class Container:
     z: bytes = field(repr=False)
     portable: bool = False
     layout: StreamLayout = StreamLayout.LANES
+    quality: float | None = None
     srgb: bool = False
     icc_profile: bytes | None = field(default=None, repr=False)
     exif: bytes | None = field(default=None, repr=False)
@@ -146,6 +153,7 @@ def pack(container: Container) -> bytes:
             container.height,
             *container.padding,
             *container.z_shape,
+            _hundredths(container.quality),
             container.symbols_checksum,
             len(sections),
         )
@@ -196,6 +204,7 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         bottom,
         z_rows,
         z_columns,
+        quality,
         symbols_checksum,
         count,
     ) = _HEADER.unpack_from(data)
@@ -205,6 +214,8 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         raise FormatError(f"unknown flags {flags:#04x} or reserved byte {reserved:#04x}")
     if layout not in list(StreamLayout):
         raise FormatError(f"unknown stream layout {layout}")
+    if quality and quality not in QUALITIES:
+        raise FormatError(f"a quality is 1 to 100, or 0 for none, not {quality / 100:g}")
     known, others = _sections(data, count)
     for kind in (SectionType.Y, SectionType.Z):
         if kind not in known:
@@ -225,6 +236,7 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
         z=known[SectionType.Z],
         portable=bool(flags & _PORTABLE),
         layout=StreamLayout(layout),
+        quality=quality / 100 if quality else None,
         srgb=bool(flags & _SRGB),
         icc_profile=None if profile is None else inflate(profile, _ICC_PROFILE),
         exif=None if exif is None else inflate(exif, _EXIF),
@@ -233,6 +245,16 @@ def unpack(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Container:
     )
     _check(container, max_pixels)
     return container
+
+
+def _hundredths(quality: float | None) -> int:
+    if quality is None:
+        return 0
+    if not math.isfinite(quality) or round(100 * quality) not in QUALITIES:
+        raise FormatError(f"a quality is 1 to 100, not {quality}")
+    if round(100 * quality) / 100 != quality:
+        raise FormatError(f"a file holds whole hundredths of a quality, not {quality}")
+    return round(100 * quality)
 
 
 def _newer(version: int) -> str:

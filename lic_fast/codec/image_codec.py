@@ -6,15 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lic_fast.codec import metrics
 from lic_fast.codec.colour import is_srgb, srgb_profile
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS, Container, pack, unpack
 from lic_fast.codec.picture import Picture, rgb_pixels
+from lic_fast.codec.search import encoded_for
+from lic_fast.codec.target import Encoded, Target
 from lic_fast.entropy import LatentStreams
 from lic_fast.errors import ChecksumError, FormatError, ModelMismatchError, StreamError
 from lic_fast.models import SliceCompressionModel
 from lic_fast.stream_layout import StreamLayout
 
-__all__ = ["decode_image", "encode_image"]
+__all__ = ["decode_image", "encode_image", "encode_to_target"]
 
 _LARGEST_Z_SIDE = 2**16 - 1  # the container's field has two bytes
 
@@ -23,6 +26,10 @@ def encode_image(
     image: np.ndarray | Tensor,
     model: SliceCompressionModel,
     *,
+    quality: float | None = None,
+    size: int | None = None,
+    bpp: float | None = None,
+    psnr: float | None = None,
     icc_profile: bytes | None = None,
     exif: bytes | None = None,
     model_name: str = "",
@@ -35,10 +42,18 @@ def encode_image(
     took 3 % less than padding at the right and the bottom alone, and 7 % less,
     at 0.5 dB more, than zeros (``benchmarks/padding.py``).
 
+    A model with gains codes at any quality: at most one of `quality`, `size`, `bpp` and `psnr` says
+    which (:class:`lic_fast.codec.Target`); without them it is 50. A model of one rate takes
+    none of them. :func:`encode_to_target` gives the quality beside the file.
+
     Args:
         image: uint8 (H, W, 3), or (H, W) or (H, W, 1) if it is grey, which is coded as three
             equal channels; an array or a tensor on any device, from 1x1 pixels up.
         model: In evaluation mode, with its tables made.
+        quality: From 1 to 100, the best, in hundredths.
+        size: Of the whole file in bytes, not to be exceeded.
+        bpp: Of the whole file in bits per pixel, not to be exceeded.
+        psnr: Of the decoded picture in dB, not to be fallen short of.
         icc_profile: Colour profile to keep with it. One of sRGB is a flag in the file, and
             decoding gives another profile of sRGB.
         exif: EXIF data to keep with it, without the ``Exif`` prefix.
@@ -52,7 +67,49 @@ def encode_image(
         ImageError: The picture has another form.
         FormatError: It is too large for the format.
         LatentError: The model's latents are not finite.
-        ValueError: The model is in training mode or has no tables, or there is no such layout.
+        TargetError: No quality makes the file so small or the picture so faithful.
+        ValueError: The model is in training mode or has no tables or no gains, or there is no such
+            layout or quality.
+    """
+    return encode_to_target(
+        image,
+        model,
+        Target(quality=quality, size=size, bpp=bpp, psnr=psnr),
+        icc_profile=icc_profile,
+        exif=exif,
+        model_name=model_name,
+        layout=layout,
+    ).data
+
+
+def encode_to_target(
+    image: np.ndarray | Tensor,
+    model: SliceCompressionModel,
+    target: Target,
+    *,
+    icc_profile: bytes | None = None,
+    exif: bytes | None = None,
+    model_name: str = "",
+    layout: StreamLayout | str = StreamLayout.LANES,
+) -> Encoded:
+    """The file of a picture as :func:`encode_image` makes it, and the quality that it has.
+
+    A search analyses the picture once and codes the latents a few times, until the file has 99 %
+    of the largest size allowed, the PSNR is within 0.02 dB of the lowest, or a quality that is
+    nearer than a tenth is known to break the bound. A size that quality 100 does not fill gives
+    that quality, a PSNR that quality 1 surpasses gives this.
+
+    Args:
+        image: As for :func:`encode_image`, like all others.
+        model: The model.
+        target: What the file is to be.
+        icc_profile: Colour profile.
+        exif: EXIF data.
+        model_name: Name of the model.
+        layout: Of the streams.
+
+    Raises:
+        ImageError, FormatError, LatentError, TargetError, ValueError: As for :func:`encode_image`.
     """
     pixels = rgb_pixels(image.detach().cpu().numpy() if isinstance(image, Tensor) else image)
     _check_mode(model)
@@ -60,33 +117,58 @@ def encode_image(
     largest = _LARGEST_Z_SIDE * model.z_downsampling // model.multiple * model.multiple
     if max(height, width) > largest:
         raise FormatError(f"a side of {max(height, width)} pixels: a .lic file holds {largest}")
+    if target.searched and not model.anchor_qualities:
+        raise ValueError(
+            "this model has no gains: it codes at the one rate that it was trained for, whatever "
+            "size, rate or PSNR is wanted"
+        )
     rows, columns = -height % model.multiple, -width % model.multiple
     top, left = rows // 2, columns // 2
     bottom, right = rows - top, columns - left
     padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
-    with torch.inference_mode():
-        streams = model.encode(_to_tensor(padded, model), layout=layout)
-    if streams.checksums is None:
-        raise ValueError("the model's encode gave no checksums")
+
+    fingerprint = model.fingerprint()
     srgb = icc_profile is not None and is_srgb(icc_profile)
-    return pack(
-        Container(
-            width=width,
-            height=height,
-            padding=(left, top, right, bottom),
-            fingerprint=model.fingerprint(),
-            z_shape=streams.shape,
-            symbols_checksum=streams.checksums[0],
-            y=streams.y[0],
-            z=streams.z[0],
-            portable=model.portable,
-            layout=streams.layout,
-            srgb=srgb,
-            icc_profile=None if srgb else icc_profile,
-            exif=exif,
-            model_name=model_name,
+
+    def file(streams: LatentStreams) -> bytes:
+        if streams.checksums is None:
+            raise ValueError("the model's encode gave no checksums")
+        return pack(
+            Container(
+                width=width,
+                height=height,
+                padding=(left, top, right, bottom),
+                fingerprint=fingerprint,
+                z_shape=streams.shape,
+                symbols_checksum=streams.checksums[0],
+                y=streams.y[0],
+                z=streams.z[0],
+                portable=model.portable,
+                layout=streams.layout,
+                quality=None if streams.quality is None else streams.quality[0],
+                srgb=srgb,
+                icc_profile=None if srgb else icc_profile,
+                exif=exif,
+                model_name=model_name,
+            )
         )
-    )
+
+    with torch.inference_mode():
+        x = _to_tensor(padded, model)
+        if not target.searched:
+            streams = model.encode(x, quality=target.quality, layout=layout)
+            return Encoded(file(streams), None if streams.quality is None else streams.quality[0])
+        y = model.analyse(x)
+
+        def code(quality: float) -> Encoded:
+            streams, y_hat = model.encode_latents(y, quality=quality, layout=layout)
+            if target.psnr is None:
+                return Encoded(file(streams), quality)
+            x_hat = model.reconstruct(y_hat, quality=quality)
+            decoded = _pixels(x_hat, left, top, width, height)
+            return Encoded(file(streams), quality, metrics.psnr(pixels, decoded))
+
+        return encoded_for(target, width * height, code)
 
 
 def decode_image(
@@ -103,7 +185,8 @@ def decode_image(
 
     Raises:
         FormatError: The file is damaged or no ``.lic`` file, or its padding is
-            not what the model asks for.
+            not what the model asks for, or it states a quality to a model of one rate, or none
+            to another.
         ModelMismatchError: It was written with another model.
         ChecksumError: The symbols are not those that were encoded. For a model in
             floating point: this machine's rounding differs from the encoder's, which
@@ -121,6 +204,7 @@ def decode_image(
             f"this one, {fingerprint.hex()}. Equal weights are another model too if their CDF "
             "tables were made on a machine that rounds differently: keep them in the checkpoint"
         )
+    _check_quality(container, model)
     _check_geometry(container, model, max_pixels)
     streams = LatentStreams(
         [container.y],
@@ -128,6 +212,7 @@ def decode_image(
         container.z_shape,
         [container.symbols_checksum],
         container.layout,
+        None if container.quality is None else [container.quality],
     )
     try:
         with torch.inference_mode():
@@ -137,10 +222,9 @@ def decode_image(
     if x_hat.shape[2:] != (container.padded_height, container.padded_width):
         raise FormatError(f"the streams hold an image of {tuple(x_hat.shape[2:])}")
     left, top = container.padding[:2]
-    window = x_hat[0, :, top : top + container.height, left : left + container.width]
-    pixels = (window * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+    pixels = _pixels(x_hat, left, top, container.width, container.height)
     profile = srgb_profile() if container.srgb else container.icc_profile
-    return Picture(pixels.contiguous().cpu().numpy(), profile, container.exif)
+    return Picture(pixels, profile, container.exif)
 
 
 def _check_mode(model: SliceCompressionModel) -> None:
@@ -152,6 +236,22 @@ def _to_tensor(pixels: np.ndarray, model: SliceCompressionModel) -> Tensor:
     parameter = next(model.parameters())
     x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None]
     return x.to(parameter.dtype).div(255).contiguous()
+
+
+def _check_quality(container: Container, model: SliceCompressionModel) -> None:
+    if container.quality is not None and not model.anchor_qualities:
+        raise FormatError(
+            f"the file states quality {container.quality:g}, but its model has no gains"
+        )
+    if container.quality is None and model.anchor_qualities:
+        raise FormatError("the file states no quality, without which its model does not decode")
+
+
+def _pixels(x_hat: Tensor, left: int, top: int, width: int, height: int) -> np.ndarray:
+    """The picture in a decoded image."""
+    window = x_hat[0, :, top : top + height, left : left + width]
+    pixels = (window * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
+    return pixels.contiguous().cpu().numpy()
 
 
 def _check_geometry(container: Container, model: SliceCompressionModel, max_pixels: int) -> None:

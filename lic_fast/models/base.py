@@ -391,7 +391,7 @@ class SliceCompressionModel(CompressionModel):
         z_symbols = (self.h_a(y) - medians).round()
         y_messages, z_messages, checksums, y_hat = [], [], [], []
         for i in range(len(y)):
-            symbols = to_symbols(z_symbols[i]).numpy()
+            symbols = to_symbols(z_symbols[i]).cpu().numpy()
             encoder = SliceEncoder(image_of(y, i), self.gaussian_conditional.scale_table)
             y_hat.append(self._latents(image_of(z_symbols, i) + medians, encoder).y_hat)
             y_messages.append(encoder.message)

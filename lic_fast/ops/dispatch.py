@@ -16,6 +16,7 @@ __all__ = [
     "fast_bfloat16",
     "fast_on_cpu",
     "inference",
+    "multiplies_bfloat16",
     "transform_type",
     "untraced",
     "untrained",
@@ -77,13 +78,21 @@ def fast_bfloat16(device: torch.device) -> bool:
     A CPU does where it multiplies bfloat16, and where maps of it are multiplied as words of 16
     bits, see :mod:`lic_fast.ops.winograd`.
     """
+    if multiplies_bfloat16(device):
+        return True
+    on_cpu = device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return on_cpu and _C.multiplies_words()
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the device has products of bfloat16, which PyTorch's operators run on."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     # Private, but there is no other way to ask; where they are missing, float32 is never wrong.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
-    return _C.multiplies_words() or any(bool(getattr(torch.cpu, name, bool)()) for name in names)
+    return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
 
 
 def transform_type(precision: str, x: Tensor) -> torch.dtype:

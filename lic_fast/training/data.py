@@ -19,17 +19,20 @@ from torch.utils.data import DataLoader, Dataset
 
 from lic_fast.errors import TrainingError
 from lic_fast.training.cache import PictureCache
+from lic_fast.training.drawn import draw
 from lic_fast.training.recipe import Data
 
-__all__ = ["Batches", "Crops", "loader"]
+__all__ = ["Batches", "Crops", "anchors_of", "loader"]
 
 # Words of Philox's key beside the seed: one for each kind of choice.
-_ORDER, _CROP = 1, 2
+_ORDER, _CROP, _DRAWN, _ANCHOR = 1, 2, 3, 4
 _GPU_WORKERS = 4
 
 
 class Crops(Dataset[Tensor]):
     """Crops by their numbers: each run through the pictures takes one of each, shuffled anew.
+
+    A share of them, ``[data] drawn``, is replaced by drawn pictures; see ``drawn.py``.
 
     Args:
         cache: The pictures; those smaller than a crop are left out.
@@ -59,7 +62,14 @@ class Crops(Dataset[Tensor]):
         return _generator(self.data.seed, _ORDER, epoch).permutation(self.usable)
 
     def crop(self, number: int) -> np.ndarray:
-        """A crop, uint8 (crop, crop, 3), not copied."""
+        """A crop or a drawn picture, uint8 (crop, crop, 3)."""
+        cut = self._cut(number)
+        generator = _generator(self.data.seed, _DRAWN, number)
+        drawn = generator.random() < self.data.drawn
+        return draw(generator, self.data.crop, cut) if drawn else cut
+
+    def _cut(self, number: int) -> np.ndarray:
+        """A crop of a picture, not copied."""
         epoch, place = divmod(number, len(self.usable))
         picture = self.cache[int(self._order(epoch)[place])]
         generator = _generator(self.data.seed, _CROP, number)
@@ -75,6 +85,19 @@ class Crops(Dataset[Tensor]):
         for i, number in enumerate(numbers):
             batch[i] = self.crop(number)
         return torch.from_numpy(batch)
+
+
+def anchors_of(numbers: Sequence[int], anchors: int, seed: int) -> Tensor:
+    """The anchor of each crop's quality, (B,) int64, by the crops' numbers.
+
+    Each run of `anchors` consecutive numbers has every anchor once, in an order of its own.
+    """
+    places = [divmod(number, anchors) for number in numbers]
+    orders = {
+        run: _generator(seed, _ANCHOR, run).permutation(anchors)
+        for run in {run for run, _ in places}
+    }
+    return torch.tensor([int(orders[run][place]) for run, place in places])
 
 
 def _generator(seed: int, kind: int, number: int) -> np.random.Generator:
@@ -98,12 +121,16 @@ class Batches:
     processes: int = 1
 
     def __iter__(self) -> Iterator[list[int]]:
-        own = self.batch // self.processes
         step = self.first
         while True:
-            start = step * self.batch + self.rank * own
-            yield list(range(start, start + own))
+            yield self.numbers(step)
             step += 1
+
+    def numbers(self, step: int) -> list[int]:
+        """Those of this process in a step."""
+        own = self.batch // self.processes
+        start = step * self.batch + self.rank * own
+        return list(range(start, start + own))
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -1,18 +1,25 @@
-"""The log of a run, ``log.csv``: one row for each report."""
+"""The logs of a run.
+
+``log.csv`` has a row for each report, ``validation.csv`` one for each validation, group of
+pictures and quality.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from lic_fast.codec import write_bytes_atomically
 
-__all__ = ["COLUMNS", "NAME", "RunLog", "read_log"]
+__all__ = ["COLUMNS", "NAME", "RunLog", "read_log", "read_validation"]
 
 NAME = "log.csv"
+VALIDATION = "validation.csv"
 COLUMNS = (
     "step",
     "minutes",
@@ -29,6 +36,10 @@ COLUMNS = (
 )
 """Of the log. Means are over the steps since the row before; `distortion` is the MSE of pixels in
 [0, 1], or MS-SSIM; `skipped` counts the steps since the start whose gradients were not finite."""
+
+VALIDATION_COLUMNS = ("step", "minutes", "group", "pictures", "quality", "bpp", "psnr")
+"""Of the log of validations: means over the pictures of a folder, named `group`, at one of the
+anchors' qualities; `quality` is empty for a model of one rate."""
 
 Row = Mapping[str, float]
 
@@ -50,20 +61,75 @@ class RunLog:
         writer.writerow(COLUMNS)
         writer.writerows(_cells(row) for row in kept)
         write_bytes_atomically(self._path, text.getvalue().encode(), overwrite=True)
+        self._validation = folder / VALIDATION
+        lines = [",".join(VALIDATION_COLUMNS)]
+        lines += [_line(row) for row in read_validation(folder) if int(row["step"]) <= step]
+        content = "\n".join([*lines, ""]).encode()
+        write_bytes_atomically(self._validation, content, overwrite=True)
 
     def write(self, row: Row) -> None:
         """Appends a row; columns that it does not have stay empty."""
         with self._path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerow(_cells(row))
 
+    def write_validation(
+        self,
+        step: int,
+        minutes: float,
+        groups: Sequence[str],
+        qualities: Sequence[float | None],
+        measured: np.ndarray,
+    ) -> None:
+        """Appends the means of each group of pictures at each quality.
+
+        Args:
+            step: Steps done.
+            minutes: Spent.
+            groups: The group of each picture.
+            qualities: At which they were coded; None for a model of one rate.
+            measured: (pictures, qualities, 2), bits per pixel and PSNR in dB.
+        """
+        with self._validation.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for group in dict.fromkeys(groups):
+                own = measured[[name == group for name in groups]]
+                for quality, (bpp, psnr) in zip(qualities, own.mean(0), strict=True):
+                    cells = [step, f"{minutes:.2f}", group, len(own)]
+                    cells += ["" if quality is None else f"{quality:.2f}"]
+                    writer.writerow([*cells, f"{bpp:.5f}", f"{psnr:.4f}"])
+
     def sync(self) -> None:
         """Makes what was written last through a power failure."""
-        with self._path.open("rb+") as file:
-            os.fsync(file.fileno())
+        for path in (self._path, self._validation):
+            with path.open("rb+") as file:
+                os.fsync(file.fileno())
+
+
+def _line(row: Mapping[str, str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(row.values())
+    return text.getvalue()
 
 
 def _cells(row: Row) -> list[str]:
     return [repr(row[column]) if column in row else "" for column in COLUMNS]
+
+
+def read_validation(folder: Path) -> list[dict[str, str]]:
+    """The rows of a run's ``validation.csv``, by column; none if there is no such file.
+
+    A last line that was cut off is left out.
+    """
+    try:
+        text = (folder / VALIDATION).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    rows = csv.reader(text[: text.rfind("\n") + 1].splitlines()[1:])
+    return [
+        dict(zip(VALIDATION_COLUMNS, row, strict=True))
+        for row in rows
+        if len(row) == len(VALIDATION_COLUMNS) and row[0].isdigit()
+    ]
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:

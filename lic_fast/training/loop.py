@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from lic_fast.errors import LicFastError, TrainingError
+from lic_fast.ops.dispatch import multiplies_bfloat16
 from lic_fast.training import finish
 from lic_fast.training.cache import PictureCache, open_cache
 from lic_fast.training.checkpoint import read_checkpoint, remove_leftovers, write_checkpoint
-from lic_fast.training.data import Batches, Crops, loader
+from lic_fast.training.data import Batches, Crops, anchors_of, loader
 from lic_fast.training.job import Job, Outcome, Reporter
 from lic_fast.training.log import RunLog
 from lic_fast.training.objective import PARTS, Objective
@@ -84,7 +85,10 @@ class Run:
         saved = read_checkpoint(job.folder) if job.resume else None
         model = first_model(recipe, None if job.resume else job.start)
         _check_crop(model.multiple, recipe.data.crop)
-        self.channels_last = _channels_last(recipe.precision.channels_last, self.device)
+        autocast = _autocast(recipe.precision.autocast, self.device)
+        self.channels_last = _channels_last(
+            recipe.precision.channels_last, model, autocast, self.device
+        )
         model.to(self.device)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -94,12 +98,11 @@ class Run:
             _check_pictures(saved, job, told)
         self.cache = self._pictures()
         self.validation = read_pictures(job.validation, recipe.validation.images)
-        self.validation = self.validation[accelerator.process_index :: accelerator.num_processes]
         model.train()
         objective = Objective(
             model,
             recipe.loss,
-            getattr(torch, recipe.precision.autocast),
+            autocast,
             self.channels_last,
             self.state.simulation,
         )
@@ -123,7 +126,8 @@ class Run:
     def steps(self, asked: Interrupts) -> None:
         """Steps, until the run has its length or is asked to end."""
         state, recipe = self.state, self.recipe
-        batches = self._batches()
+        numbers = self._numbers()
+        batches = self._batches(numbers)
         before = state.elapsed
         started = time.perf_counter()
         stepped = False
@@ -145,22 +149,32 @@ class Run:
             for group in state.optimizer.param_groups:
                 group["lr"] = recipe.optimizer.lr * learning_rate_factor(recipe.schedule, done)
             self._choose_grids(done)
-            self._step(next(batches))
+            self._step(next(batches), self._anchors(numbers))
             seconds, steps = self.timed
             self.timed = seconds + time.perf_counter() - begun, steps + 1
 
-    def _batches(self) -> Iterator[Tensor]:
-        crops = Crops(self.cache, self.recipe.data)
-        left_out = len(self.cache) - len(crops.usable)
-        if left_out:
-            self.told.warn(f"{left_out} pictures are smaller than a crop and are left out")
-        numbers = Batches(
+    def _numbers(self) -> Batches:
+        return Batches(
             self.state.step,
             self.recipe.data.batch,
             self.accelerator.process_index,
             self.accelerator.num_processes,
         )
+
+    def _batches(self, numbers: Batches) -> Iterator[Tensor]:
+        crops = Crops(self.cache, self.recipe.data)
+        left_out = len(self.cache) - len(crops.usable)
+        if left_out:
+            self.told.warn(f"{left_out} pictures are smaller than a crop and are left out")
         return iter(loader(crops, numbers, self.device))
+
+    def _anchors(self, numbers: Batches) -> Tensor | None:
+        """The anchor of each picture of the step."""
+        count = len(self.recipe.loss.lambdas)
+        if not count:
+            return None
+        own = numbers.numbers(self.state.step)
+        return anchors_of(own, count, self.recipe.data.seed)
 
     def _choose_grids(self, done: float) -> None:
         """Those of the simulated rounding, by the same pictures in every process."""
@@ -170,10 +184,10 @@ class Run:
         if not simulation.ready or self.state.step % wish.steps == 0:
             simulation.choose(finish.calibration(self.cache, wish.images))
 
-    def _step(self, pixels: Tensor) -> None:
+    def _step(self, pixels: Tensor, anchors: Tensor | None) -> None:
         state, recipe = self.state, self.recipe.optimizer
         _seed(self.recipe.data.seed, state.step, self.accelerator.process_index)
-        loss, parts = self.objective(pixels.to(self.device, non_blocking=True))
+        loss, parts = self.objective(pixels.to(self.device, non_blocking=True), anchors)
         self.accelerator.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(state.parameters, recipe.clip or float("inf"))
         aux_norm = torch.nn.utils.get_total_norm(
@@ -241,14 +255,24 @@ class Run:
             self.told.row(row)
 
     def _validated(self) -> dict[str, float]:
+        """Means over all pictures and anchors; those of each go to the log of validations."""
+        accelerator, state = self.accelerator, self.state
+        own = slice(accelerator.process_index, None, accelerator.num_processes)
+        anchors = state.model.anchor_qualities or (None,)
+        measured = np.zeros((len(self.validation), len(anchors), 2))
         try:
-            sums = validate(final_weights(self.state.averaged_model), self.validation)
+            pictures = [picture.pixels for picture in self.validation]
+            measured[own] = validate(final_weights(state.averaged_model), pictures[own])
         except LicFastError as error:
             # Weights that code nothing yet, or no more, are a result too.
-            self.told.warn(f"step {self.state.step}: validation failed: {error}")
-            sums = float("nan"), float("nan")
-        bpp, psnr, count = summed(self.accelerator, *sums, len(self.validation))
-        return {"validation_bpp": bpp / count, "validation_psnr": psnr / count}
+            self.told.warn(f"step {state.step}: validation failed: {error}")
+            measured[own] = float("nan")
+        measured = np.reshape(summed(accelerator, *measured.flat), measured.shape)
+        if self.log is not None:
+            groups = [picture.group for picture in self.validation]
+            self.log.write_validation(state.step, state.elapsed / 60, groups, anchors, measured)
+        bpp, psnr = measured.mean((0, 1)).tolist()
+        return {"validation_bpp": bpp, "validation_psnr": psnr}
 
     def save(self) -> None:
         """Writes a checkpoint, from the first process."""
@@ -317,7 +341,25 @@ def _check_pictures(saved: dict[str, Any], job: Job, told: Reporter) -> None:
         told.warn("the pictures are others than those that the run began with")
 
 
-def _channels_last(wish: str, device: torch.device) -> bool:
+def _autocast(wish: str, device: torch.device) -> torch.dtype:
+    if wish == "auto":
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    found: torch.dtype = getattr(torch, wish)
+    return found
+
+
+def _channels_last(
+    wish: str, model: nn.Module, autocast: torch.dtype, device: torch.device
+) -> bool:
+    if wish != "auto":
+        return wish == "on"
+    if device.type == "cuda":
+        return True
     # oneDNN's gradients of convolutions with few channels corrupt memory in torch 2.14 with
-    # channels last, so that a CPU must be told.
-    return wish == "on" or (wish == "auto" and device.type == "cuda")
+    # channels last. In float32 they are slower than without.
+    return autocast == torch.bfloat16 and all(
+        channels % 16 == 0 or channels == 3
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        for channels in (layer.in_channels, layer.out_channels)
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import torch
-from compressai.losses import RateDistortionLoss
 from torch import Tensor, nn
 
 from lic_fast.models import SliceCompressionModel
@@ -43,40 +42,64 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.metric = loss.metric
+        self.loss = loss
         self.autocast = autocast
         self.channels_last = channels_last
         self.simulation = simulation
-        self.criterion = RateDistortionLoss(lmbda=loss.lambda_, metric=loss.metric)
+        self.qualities = model.anchor_qualities
+        self.lambdas = torch.tensor(loss.lambdas or [loss.lambda_])
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pixels: Tensor, anchors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The loss, and all parts.
 
         Args:
             pixels: (B, H, W, 3) uint8.
+            anchors: (B,) int64 on the CPU, the anchor of each picture's quality; None for a model
+                of one rate.
 
         Returns:
-            A scalar to minimise; a vector of :data:`PARTS` without gradient, where
-            distortion is MSE of pixels in [0, 1], or MS-SSIM.
+            A scalar to minimise; a vector of :data:`PARTS` without gradient, means over the
+            batch, where distortion is MSE of pixels in [0, 1], or MS-SSIM.
         """
         x = pixels.permute(0, 3, 1, 2)
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         x = x.to(torch.float32, memory_format=layout).div_(255)
+        quality = None
+        lambdas = self.lambdas
+        if anchors is not None:
+            quality = [self.qualities[i] for i in anchors.tolist()]
+            lambdas = lambdas[anchors]
+        lambdas = lambdas.to(x.device)
         mixed = self.autocast != torch.float32
         rounding = nullcontext() if self.simulation is None else self.simulation.applied()
         with (
             rounding,
             torch.autocast(x.device.type, self.autocast if mixed else None, enabled=mixed),
         ):
-            out = self.model(x)
-        found = self.criterion(
-            {
-                "x_hat": out["x_hat"].float(),
-                "likelihoods": {name: part.float() for name, part in out["likelihoods"].items()},
-            },
-            x,
-        )
+            out = self.model(x, quality=quality)
+        bpp = _bits_per_pixel(out["likelihoods"], x.shape[2] * x.shape[3])
+        x_hat = out["x_hat"].float()
+        if self.loss.metric == "mse":
+            distortion = (x_hat - x).square().mean((1, 2, 3))
+            losses = bpp + lambdas * 255**2 * distortion
+        else:
+            distortion = _ms_ssim(x_hat, x)
+            losses = bpp + lambdas * (1 - distortion)
+        minimised = (losses.log1p() if self.loss.relative else losses).mean()
         aux = self.model.aux_loss()
-        distortion = found["ms_ssim_loss" if self.metric == "ms-ssim" else "mse_loss"]
-        parts = torch.stack([found["loss"], found["bpp_loss"], distortion, aux]).detach()
-        return found["loss"] + aux, parts
+        parts = torch.stack([minimised, bpp.mean(), distortion.mean(), aux]).detach()
+        return minimised + aux, parts
+
+
+def _bits_per_pixel(likelihoods: dict[str, Tensor], pixels: int) -> Tensor:
+    """Of each picture, (B,)."""
+    bits = [part.float().log2().sum((1, 2, 3)) for part in likelihoods.values()]
+    return -torch.stack(bits).sum(0) / pixels
+
+
+def _ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Of each picture, (B,)."""
+    from pytorch_msssim import ms_ssim
+
+    found: Tensor = ms_ssim(x_hat, x, data_range=1, size_average=False)
+    return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from lic_fast.ops.dispatch import multiplies_bfloat16
 from lic_fast.training.recipe import Optimizer
 
 __all__ = ["QUANTILES", "Stepper", "make_optimizer"]
@@ -66,14 +68,7 @@ def _adam(parameters: list[Tensor], recipe: Optimizer) -> torch.optim.Optimizer:
 
 
 class _MuonAndAdam:
-    """Muon for the weights of convolutions and linear layers, Adam for everything else.
-
-    Muon replaces the update of a matrix by the nearest orthogonal one (Jordan et al., "Muon:
-    An optimizer for hidden layers in neural networks", 2024). A convolution's weight is the
-    matrix of output channels by everything else. Steps are scaled to the size that Adam's
-    have (Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982, equation 4), so
-    that one learning rate serves both.
-    """
+    """Muon for the weights of convolutions and linear layers, Adam for everything else."""
 
     def __init__(self, model: nn.Module, named: dict[str, Tensor], recipe: Optimizer) -> None:
         of_layers = {
@@ -81,37 +76,21 @@ class _MuonAndAdam:
             for name, layer in model.named_modules()
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
         }
-        chosen = [named[name] for name in named if name in of_layers]
-        self._pairs = [(weight, *_matrix(weight.detach())) for weight in chosen]
-        self._muon = torch.optim.Muon(
-            [matrix for _, matrix, _ in self._pairs],
-            lr=recipe.lr,
-            weight_decay=recipe.weight_decay,
-            adjust_lr_fn="match_rms_adamw",
-        )
         rest = [parameter for name, parameter in named.items() if name not in of_layers]
+        self._muon = Muon([named[name] for name in named if name in of_layers], recipe)
         self._adam = torch.optim.Adam(rest, lr=recipe.lr, fused=True)
-        self._weights = chosen
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         return [*self._muon.param_groups, *self._adam.param_groups]
 
     def step(self) -> None:
-        for weight, matrix, order in self._pairs:
-            if weight.grad is not None:
-                matrix.grad = weight.grad.permute(order).flatten(1)
         self._muon.step()
         self._adam.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         self._muon.zero_grad(set_to_none=set_to_none)
         self._adam.zero_grad(set_to_none=set_to_none)
-        for weight in self._weights:
-            if set_to_none:
-                weight.grad = None
-            elif weight.grad is not None:
-                weight.grad.zero_()
 
     def state_dict(self) -> dict[str, Any]:
         return {"muon": self._muon.state_dict(), "adam": self._adam.state_dict()}
@@ -121,10 +100,77 @@ class _MuonAndAdam:
         self._adam.load_state_dict(state_dict["adam"])
 
 
-def _matrix(weight: Tensor) -> tuple[Tensor, list[int]]:
-    """The weight as a matrix in the same memory, and the order of its dimensions in it."""
-    order = list(range(weight.ndim))
-    if not weight.is_contiguous():
-        # Channels last.
-        order = [0, *order[2:], 1]
-    return weight.permute(order).view(weight.shape[0], -1), order
+class Muon(torch.optim.Optimizer):
+    """Replaces the update of each weight matrix by the nearest orthogonal one.
+
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024. A
+    convolution's weight is the matrix of output channels by everything else. Steps are scaled to
+    the size that Adam's have (Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982,
+    equation 4), so that one learning rate serves both.
+
+    ``torch.optim.Muon`` does the same one matrix at a time and in bfloat16, which takes ten
+    times as long as the rest of a step on a CPU that has no products of bfloat16. Here matrices
+    of one shape are taken together, in the fastest type of their device.
+
+    Args:
+        weights: Of two dimensions and more.
+        recipe: Learning rate and weight decay.
+    """
+
+    def __init__(self, weights: list[Tensor], recipe: Optimizer) -> None:
+        super().__init__(weights, {"lr": recipe.lr, "weight_decay": recipe.weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step along the gradients."""
+        for group in self.param_groups:
+            of_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    update = self._momentum(weight).flatten(1)
+                    of_shape.setdefault(update.shape, []).append((weight, update))
+            for shape, pairs in of_shape.items():
+                updates = _orthogonal(torch.stack([update for _, update in pairs]))
+                rate = group["lr"] * _RMS_OF_ADAM * math.sqrt(max(shape))
+                for (weight, _), update in zip(pairs, updates, strict=True):
+                    weight.mul_(1 - group["lr"] * group["weight_decay"])
+                    weight.add_(update.view_as(weight), alpha=-rate)
+
+    def _momentum(self, weight: Tensor) -> Tensor:
+        """The gradient with Nesterov's momentum."""
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        state["momentum"].lerp_(weight.grad, 1 - _MOMENTUM)
+        return weight.grad.lerp(state["momentum"], _MOMENTUM)
+
+
+_MOMENTUM = 0.95
+_RMS_OF_ADAM = 0.2
+# Jordan et al.: five steps take singular values to between 0.7 and 1.2, which is near enough.
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+_STEPS = 5
+
+
+def _orthogonal(matrices: Tensor) -> Tensor:
+    """The orthogonal matrices nearest to these, (n, rows, columns), by Newton and Schulz.
+
+    An iteration is X <- (a + b X X^T + c (X X^T)^2) X. All of its factors are polynomials in the
+    first X X^T, so that they are multiplied with each other, as small square matrices, and with X
+    once.
+    """
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x.to(torch.bfloat16 if multiplies_bfloat16(x.device) else torch.float32)
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    a, b, c = _NEWTON_SCHULZ
+    gram = x @ x.mT
+    factors = gram
+    for i in range(_STEPS):
+        factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal(dim1=1, dim2=2).add_(a)
+        factors = factor if i == 0 else factor @ factors
+        if i < _STEPS - 1:
+            gram = factor @ gram @ factor
+    x = (factors @ x).to(matrices.dtype)
+    return x.mT if tall else x

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,9 @@ class Data:
         flip: Whether half of the crops are mirrored.
         max_side: Pictures with a longer side are shrunk to it when they are decoded, by an area
             filter, which takes JPEG's artefacts along; 0 leaves them as they are.
-        seed: Of crops, noise and, without a checkpoint, the first weights.
+        drawn: Share of the crops that the run draws itself (text, flat fields, dithering and
+            the like: ``drawn.py``) instead of cutting them from a picture.
+        seed: Of crops, drawn pictures, noise and, without a checkpoint, the first weights.
         workers: Processes that cut crops; 0 is enough for a CPU, -1 chooses.
     """
 
@@ -55,21 +57,28 @@ class Data:
     batch: int = integer(16, least=1, most=65536)
     flip: bool = switch(True)
     max_side: int = integer(0, least=0)
+    drawn: float = number(0.0, least=0, most=1)
     seed: int = integer(0, least=0, most=2**31 - 1)
     workers: int = integer(-1, least=-1, most=256)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """``[loss]``: lambda * 255^2 * MSE + bpp, or lambda * (1 - MS-SSIM) + bpp.
+    """``[loss]``: lambda * 255^2 * MSE + bpp, or lambda * (1 - MS-SSIM) + bpp, of each picture.
 
     Attributes:
-        lambda_: lambda.
+        lambda_: lambda, of a model of one rate; 0 if there are `lambdas`.
+        lambdas: One for each anchor of a model with gains, ascending; each picture of a batch is
+            coded at one anchor, all anchors equally often.
         metric: "mse" or "ms-ssim".
+        relative: Whether log(1 + loss) of each picture is minimised, so that a picture that
+            takes many bits, or a large lambda, does not outweigh all others.
     """
 
-    lambda_: float = number(above=0)
+    lambda_: float = number(0.0, least=0)
+    lambdas: tuple[float, ...] = numbers((), above=0, below=1e6)
     metric: str = choice("mse", "ms-ssim", default="mse")
+    relative: bool = switch(False)
 
 
 @dataclass(frozen=True)
@@ -121,12 +130,14 @@ class Precision:
     """``[precision]``.
 
     Attributes:
-        autocast: Type in which convolutions and matrix products run, "float32" or "bfloat16";
+        autocast: Type in which convolutions and matrix products run, "float32" or "bfloat16"; "auto"
+            takes bfloat16 where the device multiplies it;
             weights, likelihoods and the loss are in float32.
-        channels_last: Memory layout of maps and weights: "auto" takes it on GPUs.
+        channels_last: Memory layout of maps and weights: "auto" takes it on GPUs, and on CPUs
+            with bfloat16 if all numbers of channels but the picture's are multiples of 16.
     """
 
-    autocast: str = choice("float32", "bfloat16", default="bfloat16")
+    autocast: str = choice("auto", "float32", "bfloat16", default="auto")
     channels_last: str = choice("auto", "on", "off", default="auto")
 
 
@@ -288,6 +299,8 @@ class Recipe:
             for name, kind in _SECTIONS.items()
         }
         model = _model(tables["model"], source) if "model" in tables else None
+        if model is not None:
+            model = _with_qualities(model, len(sections["loss"].lambdas), source)
         recipe = cls(model=model, **sections)
         _check(recipe, source)
         return recipe
@@ -327,6 +340,11 @@ def _check(recipe: Recipe, source: str) -> None:
         raise RecipeError(f"{source}: [schedule] needs either steps or minutes, above 0")
     if schedule.milestones and schedule.shape != "drops":
         raise RecipeError(f'{source}: [schedule] milestones need shape = "drops"')
+    loss = recipe.loss
+    if (loss.lambda_ > 0) == bool(loss.lambdas):
+        raise RecipeError(f"{source}: [loss] needs either lambda, above 0, or lambdas")
+    if len(loss.lambdas) == 1:
+        raise RecipeError(f"{source}: [loss] lambdas are at least two; for one there is lambda")
     if recipe.loss.metric == "ms-ssim" and data.crop < _SMALLEST_MS_SSIM_CROP:
         raise RecipeError(
             f"{source}: [data] crop must be at least {_SMALLEST_MS_SSIM_CROP} for the five scales "
@@ -362,6 +380,16 @@ def _model(table: Any, source: str) -> Model:
                 f"{source}: [model.arguments] {name} has no {key!r}; it has {', '.join(known)}"
             )
     return model
+
+
+def _with_qualities(model: Model, anchors: int, source: str) -> Model:
+    """The model with an anchor for each lambda, which a recipe need not say."""
+    if model.arguments.get("qualities", anchors) != anchors:
+        raise RecipeError(
+            f"{source}: [model.arguments] qualities must be the number of [loss] lambdas, "
+            f"{anchors}, not {model.arguments['qualities']}"
+        )
+    return replace(model, arguments={**model.arguments, "qualities": anchors}) if anchors else model
 
 
 def _tuples(value: Any) -> Any:

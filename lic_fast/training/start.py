@@ -25,12 +25,23 @@ def first_model(recipe: Recipe, start: Path | None) -> SliceCompressionModel:
 
     Raises:
         RecipeError: The recipe has no [model] and there is no checkpoint; or its arguments do
-            not fit each other.
+            not fit each other, or the lambdas not the model's gains.
         TrainingError: The checkpoint is of another model than the recipe's, or portable.
         CheckpointError: It cannot be read.
     """
-    if start is None:
-        return _built(recipe)
+    model = _built(recipe) if start is None else _continued(recipe, start)
+    anchors, lambdas = len(model.anchor_qualities), len(recipe.loss.lambdas)
+    if anchors != lambdas:
+        raise RecipeError(
+            f"a model of {anchors} anchors needs as many [loss] lambdas, not {lambdas}"
+            if anchors
+            else f"a model without gains has no use for {lambdas} [loss] lambdas: give one lambda"
+        )
+    return model
+
+
+def _continued(recipe: Recipe, start: Path) -> SliceCompressionModel:
+    """The recipe's model with the weights of a checkpoint."""
     loaded = load(start)
     if loaded.portable:
         raise TrainingError(
@@ -38,13 +49,19 @@ def first_model(recipe: Recipe, start: Path | None) -> SliceCompressionModel:
             "made from"
         )
     if recipe.model is None:
-        model = _seeded(recipe, lambda: type(loaded)(**loaded.arguments))
+        anchors = len(recipe.loss.lambdas) or len(loaded.anchor_qualities)
+        arguments = loaded.arguments | {"qualities": anchors}
+        model = _seeded(recipe, lambda: type(loaded)(**arguments))
     else:
         model = _built(recipe)
     if type(model) is not type(loaded):
         raise TrainingError(
             f"{start} is a {loaded.architecture}, the recipe's model a {model.architecture}"
         )
+    if model.anchor_qualities and not loaded.anchor_qualities:
+        # From a model of one rate to one of many, with the gains that every run begins with.
+        loaded.y_gain, loaded.y_inv_gain = model.y_gain, model.y_inv_gain
+        loaded.arguments["qualities"] = model.arguments["qualities"]
     others = [
         f"{name} {loaded.arguments[name]} for {wanted}"
         for name, wanted in model.arguments.items()

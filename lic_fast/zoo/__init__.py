@@ -96,24 +96,19 @@ def families() -> dict[str, list[str]]:
     return found
 
 
-def resolve(name: str = DEFAULT, quality: int | None = None) -> str:
+def resolve(name: str = DEFAULT) -> str:
     """The name of a model, from that of its family or its own.
 
     Args:
         name: Of a model, or of a family, which stands for its model of middling quality.
-        quality: The family's model of this number instead.
 
     Raises:
         KeyError: There is no such model; the message lists those there are.
     """
-    family = _ENTRIES[name].family if name in _ENTRIES else name
-    if name in _ENTRIES and quality is None:
-        return name
-    wanted = f"{family}-{_QUALITY if quality is None else quality}"
-    if wanted not in _ENTRIES:
-        asked = f"{name!r}" if quality is None else f"{family!r} of quality {quality}"
-        raise KeyError(f"no model {asked} in the zoo; there are {', '.join(_ENTRIES)}")
-    return wanted
+    for found in (name, f"{name}-{_QUALITY}"):
+        if found in _ENTRIES:
+            return found
+    raise KeyError(f"no model {name!r} in the zoo; there are {', '.join(_ENTRIES)}")
 
 
 def describe(name: str) -> ZooEntry:
@@ -142,19 +137,16 @@ def path(name: str) -> Path:
     return Path(__file__).parent / f"{resolve(name)}.safetensors"
 
 
-def load(
-    name: str = DEFAULT, device: str | torch.device = "cpu", *, quality: int | None = None
-) -> SliceCompressionModel:
+def load(name: str = DEFAULT, device: str | torch.device = "cpu") -> SliceCompressionModel:
     """A model in evaluation mode, ready to code.
 
     Args:
         name: Of a model, or of a family of models.
         device: Where it is to run.
-        quality: Of the family's models that of this number, 1 for the smallest files.
 
     Raises:
         KeyError: There is no such model.
     """
     from lic_fast.models import load
 
-    return load(path(resolve(name, quality)), device)
+    return load(path(name), device)

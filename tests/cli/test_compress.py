@@ -171,11 +171,11 @@ def test_quiet_prints_nothing_but_errors(run: Run, tmp_path: Path) -> None:
     assert ran.err.startswith("error: ")
 
 
-def test_a_quality_is_a_model_of_the_family(run: Run, tmp_path: Path) -> None:
+def test_each_model_of_a_family_has_its_name(run: Run, tmp_path: Path) -> None:
     source = draw(tmp_path / "a.png")
     sizes = []
     for i, arguments in enumerate(
-        (["--quality", 1], ["-m", "wacnn-nano", "--quality", 4], [], ["-m", "wacnn-nano-3"])
+        (["-m", "wacnn-nano-1"], ["-m", "wacnn-nano-4"], [], ["-m", "wacnn-nano-3"])
     ):
         out = tmp_path / f"{i}.lic"
         assert run("compress", source, "-o", out, *arguments).status == 0
@@ -185,17 +185,3 @@ def test_a_quality_is_a_model_of_the_family(run: Run, tmp_path: Path) -> None:
         assert pixels_of(tmp_path / f"{i}.png").shape == (48, 72, 3)
     assert sizes[0] < sizes[2] < sizes[1]
     assert (tmp_path / "2.lic").read_bytes() == (tmp_path / "3.lic").read_bytes()
-
-
-def test_qualities_that_there_are_not(run: Run, tmp_path: Path) -> None:
-    source, model = draw(tmp_path / "a.png"), tmp_path / "model.pth"
-    model.write_bytes(b"not looked at")
-    for arguments, complaint in (
-        (["--quality", 9], "--quality 9: no model 'wacnn-nano' of quality 9 in the zoo"),
-        (["--quality", 2, "-m", model], "--quality is for models of the zoo"),
-        (["--quality", 0], "--quality"),
-    ):
-        ran = run("compress", source, *arguments)
-        assert ran.status == 2
-        assert complaint in ran.err
-    assert not (tmp_path / "a.lic").exists()

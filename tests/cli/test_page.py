@@ -202,7 +202,7 @@ def test_the_command_writes_the_page(run, tmp_path):
     for words in ("wacnn-nano", "b<i>.png", "rate over JPEG", "rate over WebP", "original"):
         assert words in shown
     lines = (tmp_path / "r.csv").read_text().splitlines()
-    assert lines[0].startswith("model,file,")
+    assert lines[0].startswith("model,quality,file,")
     assert len(lines) == 7
     assert (tmp_path / "r.json").read_text().count('"configuration"') == 2
     assert "exists already" in run("eval", folder, "--html", out).err

@@ -43,17 +43,22 @@ def test_json_has_null_where_a_value_is_not_finite() -> None:
 def test_json_and_csv_without_any_image() -> None:
     mean = mean_of([])
     assert json.loads(json_text([document([], mean, {}, [])]))["mean"]["bpp"] is None
-    assert csv_text([("m", [], mean)]).splitlines()[1] == "mean,,,,,,,,"
+    assert csv_text([("m", None, [], mean)]).splitlines()[1] == "mean,,,,,,,,"
 
 
 def test_csv_reads_back() -> None:
     rows = [FIRST, SMALL, EXACT]
-    read = list(csv.DictReader(io.StringIO(csv_text([("m", rows, mean_of(rows))]))))
+    read = list(csv.DictReader(io.StringIO(csv_text([("m", 20.5, rows, mean_of(rows))]))))
     assert [line["file"] for line in read] == ["a.png", "[bold]b, 2.png", "c.png", "mean"]
     assert [line["ms_ssim"] for line in read] == ["0.9", "", "1.0", "0.95"]
     assert float(read[0]["bpp"]) == FIRST.bpp
     assert math.isinf(float(read[2]["psnr_db"]))
     assert read[3]["width"] == ""
+    several = csv_text([("m", 20.5, rows, mean_of(rows)), ("n", None, rows, mean_of(rows))])
+    read = list(csv.DictReader(io.StringIO(several)))
+    assert [(line["model"], line["quality"]) for line in read] == [("m", "20.5")] * 4 + [
+        ("n", "")
+    ] * 4
 
 
 def test_the_table_shows_rows_and_mean_and_takes_names_literally() -> None:

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from lic_fast.cli.text import display, human_bytes, ratio
+from lic_fast.cli.text import display, human_bytes, ratio, size_in_bytes
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,34 @@ def test_display_is_printable_whatever_the_name(name: str, shown: str) -> None:
 )
 def test_human_bytes(size: int, shown: str) -> None:
     assert human_bytes(size) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1", 1),
+        ("200kB", 200_000),
+        ("200 kB", 200_000),
+        ("1.5KiB", 1536),
+        ("0.1kB", 100),
+        ("2.9B", 2),
+        ("3MB", 3_000_000),
+        ("1MiB", 1_048_576),
+        ("9" * 18 + "MiB", (10**18 - 1) * 1_048_576),
+    ],
+)
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert size_in_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "0", "0.9", "-1", "+1", "1e3", "1 GB", "1kb", "1K", "kB", ".5kB", "1.kB", "1,5kB",
+     "1  kB", "nan", "inf", "1kB\n", "9" * 19, "\u0663kB", "0x10"],
+)  # fmt: skip
+def test_what_is_no_size_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no size: .*B, kB, KiB, MB, MiB"):
+        size_in_bytes(text)
 
 
 def test_ratio_keeps_three_digits() -> None:

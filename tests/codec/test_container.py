@@ -25,7 +25,7 @@ SMALL = Container(
     y=b"yyyyyyyy",
     z=b"zzzz",
 )
-HEADER = 41
+HEADER = 43
 
 
 def forged(data: bytes, changes: dict[int, bytes] | None = None) -> bytes:
@@ -48,6 +48,7 @@ containers = st.builds(
     z=payloads,
     portable=st.booleans(),
     srgb=st.booleans(),
+    quality=st.none() | st.integers(100, 10000).map(lambda hundredths: hundredths / 100),
     icc_profile=st.none() | payloads,
     exif=st.none() | payloads,
     model_name=st.text(max_size=20),
@@ -178,13 +179,13 @@ def test_a_name_that_is_no_text_is_written_as_it_can_be():
 
 
 def test_layout_is_the_documented_one():
-    data = pack(replace(SMALL, model_name="nano", portable=True))
+    data = pack(replace(SMALL, model_name="nano", portable=True, quality=34.5))
     assert data[:16] == b"\x89LIC\x01\x01\x01\x00" + bytes(range(8))
     assert data[16:24] == struct.pack("<II", 5, 3)
     assert data[24:36] == struct.pack("<6H", 0, 0, 59, 61, 1, 1)
-    assert data[36:41] == struct.pack("<IB", 0x12345678, 3)
+    assert data[36:43] == struct.pack("<HIB", 3450, 0x12345678, 3)
     sections = b"\x82\x04\0\0\0nano" + b"\x02\x04\0\0\0zzzz" + b"\x01\x08\0\0\0yyyyyyyy"
-    assert data[41:-4] == sections
+    assert data[43:-4] == sections
     assert data[-4:] == struct.pack("<I", zlib.crc32(data[:-4]))
 
 
@@ -233,9 +234,13 @@ def test_every_flipped_bit_is_refused():
         (16, b"\xff\xff\xff\xff", "more than the 67108864 pixels"),
         (32, b"\0\0", "z of 0x1"),
         (34, b"\xff\xff", "z of 1x65535"),
-        (40, b"\x00", "22 bytes follow the last section"),
-        (40, b"\x01", "13 bytes follow the last section"),
-        (40, b"\x03", "section 2 of 3 lies beyond the end"),
+        (36, b"\x01\0", "a quality is 1 to 100, or 0 for none, not 0.01"),
+        (36, b"\x63\0", "not 0.99"),
+        (36, b"\x11\x27", "not 100.01"),
+        (36, b"\xff\xff", "not 655.35"),
+        (42, b"\x00", "22 bytes follow the last section"),
+        (42, b"\x01", "13 bytes follow the last section"),
+        (42, b"\x03", "section 2 of 3 lies beyond the end"),
         (HEADER, b"\x01", "section type 1 occurs twice"),
         (HEADER, b"\x03", "section type 3 is unknown and not one to skip"),
         (HEADER, b"\xff", "z's stream is missing"),
@@ -297,7 +302,7 @@ def test_random_bytes_are_refused(head, tail):
 @given(st.binary(max_size=120), st.integers(0, 8))
 def test_random_bytes_under_a_right_checksum(tail, sections):
     head = bytearray(pack(SMALL)[:HEADER])
-    head[40] = sections
+    head[42] = sections
     data = bytes(head) + tail
     try:
         container = unpack(data + struct.pack("<I", zlib.crc32(data)))
@@ -331,6 +336,12 @@ def test_forged_headers_give_an_error_or_a_sane_container(data):
         {"padding": (0, 0, 2**16, 0)},
         {"fingerprint": b"short"},
         {"z_shape": (2**16, 1), "height": 2**20},
+        {"quality": 0.0},
+        {"quality": 0.99},
+        {"quality": 100.01},
+        {"quality": 50.005},
+        {"quality": float("nan")},
+        {"quality": float("inf")},
         {"other_sections": ((200, b""),) * 254},
     ],
 )

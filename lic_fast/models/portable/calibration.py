@@ -100,7 +100,7 @@ def latents_of(
         for x in _batched(image).to(medians.device).split(1):
             unscaled = model._transformed(model.analysis, _whole(x, model.multiple))
             # The ranges of all anchors: a portable model codes at any quality.
-            for quality in model.anchor_qualities or [None]:
+            for quality in model.anchor_qualities or (None,):
                 y = model._scaled(unscaled, None if quality is None else [quality])
                 z_hat = (model.h_a(y) - medians).round() + medians
                 latents.append((y.contiguous(), z_hat.contiguous()))

@@ -6,7 +6,7 @@ import torch
 
 import lic_fast
 from lic_fast.models import SliceCompressionModel
-from tests.models.tiny import pictures, tiny
+from tests.models.tiny import pictures, tiny, with_gains
 
 
 @cache
@@ -15,6 +15,14 @@ def portable(
 ) -> SliceCompressionModel:
     """Of :func:`tests.models.tiny.tiny`, in float32 transforms. Not to be changed."""
     made = lic_fast.make_portable(tiny(model, seed), calibration(), bits=bits)
+    made.precision = "float32"
+    return made
+
+
+@cache
+def portable_with_gains() -> SliceCompressionModel:
+    """Of :func:`tests.models.tiny.with_gains`, in float32 transforms. Not to be changed."""
+    made = lic_fast.make_portable(with_gains(), calibration())
     made.precision = "float32"
     return made
 
@@ -32,4 +40,4 @@ def calibration(count: int = 3) -> list[torch.Tensor]:
     return made
 
 
-__all__ = ["calibration", "pictures", "portable", "tiny"]
+__all__ = ["calibration", "pictures", "portable", "portable_with_gains", "tiny", "with_gains"]
