@@ -237,12 +237,12 @@ class OutputError(Exception):
     """Standard output takes no more: it is full or closed."""
 
 
-class _Output(io.TextIOWrapper):
-    """Standard output whose failures can be told from those of files."""
+class _Output(io.BufferedWriter):
+    """Standard output's bytes, whose failures can be told from those of files."""
 
-    def write(self, text: str, /) -> int:
+    def write(self, data: Any, /) -> int:
         with _failures():
-            return super().write(text)
+            return super().write(data)
 
     def flush(self) -> None:
         with _failures():
@@ -274,12 +274,12 @@ def checked_output() -> Iterator[None]:
     Without the line if a pipe was closed, as by ``head``: its reader has what it wanted.
     """
     if sys.stdout is None:
-        sys.stdout = _Output(io.BufferedWriter(_Closed()), "utf-8", "replace")
+        sys.stdout = io.TextIOWrapper(_Output(_Closed()), "utf-8")
     elif isinstance(sys.stdout, io.TextIOWrapper):
-        old = sys.stdout
-        options = {"line_buffering": old.line_buffering, "write_through": old.write_through}
-        encoding, newline = old.encoding, None
-        sys.stdout = _Output(old.detach(), encoding, "replace", newline, **options)
+        encoding, by_line = sys.stdout.encoding, sys.stdout.line_buffering
+        buffer: Any = sys.stdout.detach()
+        raw = buffer.detach() if isinstance(buffer, io.BufferedWriter) else buffer
+        sys.stdout = io.TextIOWrapper(_Output(raw), encoding, "replace", line_buffering=by_line)
     try:
         try:
             yield

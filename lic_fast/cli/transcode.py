@@ -170,8 +170,8 @@ def compress(
         failed=failed,
         quiet=quiet,
     )
-    shown = outcome.done if inputs.single or target.searched else ()
-    for job, coded in () if quiet else shown:
+    shown = not quiet and (inputs.single or target.searched)
+    for job, coded in outcome.done if shown else ():
         typer.echo(f"{display(job.source)} -> {display(job.target)}: {coded}")
     before = sum(coded.source_bytes for _, coded in outcome.done)
     after = sum(coded.coded_bytes for _, coded in outcome.done)
@@ -229,7 +229,8 @@ def decompress(
     from lic_fast import codec
     from lic_fast.codec.picture_output import takes_quality
 
-    without = {suffix for job in jobs if not takes_quality(suffix := job.target.suffix.lower())}
+    without = {job.target.suffix.lower() for job in jobs}
+    without = {suffix for suffix in without if not takes_quality(suffix)}
     if quality is not None and without:
         fail(
             "--quality is for JPEG, WebP, AVIF, JPEG XL and HEIC files, not "

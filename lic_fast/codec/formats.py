@@ -28,8 +28,9 @@ __all__ = [
 # What Pillow opens and is no picture, or none of its own: pages that are drawn by running
 # another program, scientific data, video, containers of something else.
 _NO_PICTURES = {"EPS", "FITS", "FLI", "IPTC", "MPEG", "PDF"}
-# Icons have sizes of their own; an MPO file is several JPEG pictures.
-_NOT_WRITTEN = _NO_PICTURES | {"ICNS", "ICO", "MPO"}
+# Icons have sizes of their own; an MPO file is several JPEG pictures; IM leaves Pillow with
+# version 15.
+_NOT_WRITTEN = _NO_PICTURES | {"ICNS", "ICO", "IM", "MPO"}
 # Suffixes for other pictures than RGB ones, although Pillow writes RGB under them.
 _OTHER_MODES = {".bw", ".pbm", ".pfm", ".pgm", ".rgba"}
 # Read by the plug-in of another format.

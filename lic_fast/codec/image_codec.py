@@ -126,6 +126,7 @@ def encode_to_target(
     top, left = rows // 2, columns // 2
     bottom, right = rows - top, columns - left
     padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
+
     fingerprint = model.fingerprint()
     srgb = icc_profile is not None and is_srgb(icc_profile)
 

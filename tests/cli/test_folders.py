@@ -142,7 +142,7 @@ def test_metadata_do_not_make_a_small_picture_large(run: Run, tmp_path: Path) ->
     assert '"srgb": true' in run("info", tmp_path / "a.lic", "--json").out
     assert run("decompress", tmp_path / "a.lic").status == 0
     with Image.open(source) as before, Image.open(tmp_path / "a.png") as after:
-        assert after.info["exif"] == before.info["exif"].removeprefix(b"Exif\0\0")
+        assert after.info["exif"] == before.info["exif"]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o600])

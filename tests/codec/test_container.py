@@ -47,8 +47,8 @@ containers = st.builds(
     y=payloads,
     z=payloads,
     portable=st.booleans(),
-    quality=st.none() | st.integers(100, 10000).map(lambda hundredths: hundredths / 100),
     srgb=st.booleans(),
+    quality=st.none() | st.integers(100, 10000).map(lambda hundredths: hundredths / 100),
     icc_profile=st.none() | payloads,
     exif=st.none() | payloads,
     model_name=st.text(max_size=20),
@@ -66,7 +66,7 @@ def test_round_trip(container):
 def sections_by_the_documentation(data):
     """Types and payloads of a file, read as docs/format.md says."""
     position, found = HEADER, {}
-    for _ in range(data[42]):
+    for _ in range(data[HEADER - 1]):
         kind, length = struct.unpack_from("<BI", data, position)
         found[kind] = data[position + 5 : position + 5 + length]
         position += 5 + length
@@ -107,7 +107,7 @@ def with_exif(payload):
     """A file with this payload of its EXIF section, under a right checksum."""
     section = struct.pack("<BI", 129, len(payload)) + payload
     data = pack(SMALL)
-    return forged(data[:42] + b"\3" + section + data[43:])
+    return forged(data[: HEADER - 1] + b"\3" + section + data[HEADER:])
 
 
 def raw_deflate(data):
