@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -36,7 +36,7 @@ from lic_fast.models.gains import (
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.reading import weights_read_at_once
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
-from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
+from lic_fast.ops import current_backend, prepared, round_ste, to_symbols
 from lic_fast.ops.copies import channels_last
 from lic_fast.ops.dispatch import fast_bfloat16, transform_type
 from lic_fast.stream_layout import StreamLayout
@@ -317,9 +317,7 @@ class SliceCompressionModel(CompressionModel):
         qualities = self._qualities(quality, len(x))
         if x.is_cuda:
             return on_device.encode(self, x, layout, qualities)
-        with _memory(x.device):
-            y = self._transformed(self.analysis, x)
-            return self._encode(y, qualities, layout)[0]
+        return self._encode(self._transformed(self.analysis, x), qualities, layout)[0]
 
     @torch.no_grad()
     def analyse(self, x: Tensor) -> Tensor:
@@ -335,8 +333,7 @@ class SliceCompressionModel(CompressionModel):
             ValueError: The input has another form.
         """
         self._check_input(x)
-        with _memory(x.device):
-            return self._transformed(self.analysis, x)
+        return self._transformed(self.analysis, x)
 
     @torch.no_grad()
     def encode_latents(
@@ -361,8 +358,7 @@ class SliceCompressionModel(CompressionModel):
         Raises:
             ValueError, LatentError: As for :meth:`encode`.
         """
-        with _memory(y.device):
-            return self._encode(y, self._qualities(quality, len(y)), StreamLayout.of(layout))
+        return self._encode(y, self._qualities(quality, len(y)), StreamLayout.of(layout))
 
     @torch.no_grad()
     def reconstruct(self, y_hat: Tensor, *, quality: Quality | None = None) -> Tensor:
@@ -379,8 +375,7 @@ class SliceCompressionModel(CompressionModel):
             LatentError: The picture is not finite.
             ValueError: The quality is missing, or none.
         """
-        with _memory(y_hat.device):
-            return self._reconstruct(y_hat, self._qualities(quality, len(y_hat), None))
+        return self._reconstruct(y_hat, self._qualities(quality, len(y_hat), None))
 
     def _encode(
         self, y: Tensor, qualities: list[float] | None, layout: StreamLayout
@@ -428,8 +423,7 @@ class SliceCompressionModel(CompressionModel):
         qualities = self._qualities(streams.quality, len(streams.y), None)
         if self._medians().is_cuda:
             return on_device.decode(self, streams)
-        with _memory(self._medians().device):
-            return self._decode(streams, qualities)
+        return self._decode(streams, qualities)
 
     def _decode(self, streams: LatentStreams, qualities: list[float] | None) -> Tensor:
         z_tables, y_tables = self.cdf_tables()
@@ -648,10 +642,3 @@ class SliceCompressionModel(CompressionModel):
 def _joined(images: Sequence[Tensor]) -> Tensor:
     """A batch of images, each (1, ...)."""
     return images[0] if len(images) == 1 else torch.cat(list(images))
-
-
-def _memory(device: torch.device) -> AbstractContextManager[None]:
-    """Reuse of memory for what runs on the CPU's fast path."""
-    if device.type == "cpu" and current_backend() == "auto":
-        return reused_memory()
-    return nullcontext()
