@@ -21,6 +21,7 @@ from benchmarks.models.nets import MODELS, Input, build
 from benchmarks.models.parts import PARTS, works
 from benchmarks.profiles import profile_transform
 from lic_fast import ops
+from lic_fast.cli.memory import keep_freed_memory
 from lic_fast.entropy import slices
 from lic_fast.ops import row_products, winograd
 from lic_fast.ops.feed_forward import reference
@@ -59,16 +60,19 @@ def row(name: str, *numbers: float) -> None:
 
 
 def memory() -> None:
-    """Filling fresh memory and memory that is there."""
+    """Filling fresh memory and memory that is there. From then on freed memory is kept."""
     table("Filling a tensor", ("MiB", "fresh", "fresh, memory kept", "there before"))
-    for mebibytes in (40, 75, 150):
-        elements = mebibytes << 18
-        there = torch.empty(elements)
-        fresh = milliseconds(lambda n=elements: torch.empty(n).fill_(1))
-        with ops.reused_memory():
-            kept = milliseconds(lambda n=elements: torch.empty(n).fill_(1))
-        row(str(mebibytes), fresh, kept, milliseconds(lambda t=there: t.fill_(1)))
-        ops.release_memory()
+    sizes = (40, 75, 150)
+    fresh = [_filling(mebibytes) for mebibytes in sizes]
+    keep_freed_memory()
+    for mebibytes, first in zip(sizes, fresh, strict=True):
+        there = torch.empty(mebibytes << 18)
+        kept = _filling(mebibytes)
+        row(str(mebibytes), first, kept, milliseconds(lambda t=there: t.fill_(1)))
+
+
+def _filling(mebibytes: int) -> float:
+    return milliseconds(lambda: torch.empty(mebibytes << 18).fill_(1))
 
 
 def linear_maps() -> None:
@@ -227,20 +231,18 @@ def main() -> None:
     torch.manual_seed(0)
     options = _options()
     if options.command == "profile":
-        with ops.reused_memory():
-            profile_transform(options.model, options.precision, options.part)
+        keep_freed_memory()
+        profile_transform(options.model, options.precision, options.part)
         return
     print("# Single layers on the CPU\n\n`python -m benchmarks.layers`: medians in milliseconds.")
     memory()
-    # Without the faults, which all would have alike.
-    with ops.reused_memory():
-        linear_maps()
-        convolutions()
-        filtering()
-        feed_forward()
-        between_products()
-        few_channels()
-        branches()
+    linear_maps()
+    convolutions()
+    filtering()
+    feed_forward()
+    between_products()
+    few_channels()
+    branches()
 
 
 if __name__ == "__main__":

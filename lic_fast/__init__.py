@@ -17,7 +17,8 @@ from lic_fast.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lic_fast import ans, codec, models, ops, rans, zoo
-    from lic_fast.models.checkpoint import accelerate, load
+    from lic_fast.models.checkpoint import load
+    from lic_fast.models.originals import accelerate
     from lic_fast.models.portable.convert import make_portable
     from lic_fast.ops.backend import backend
 
@@ -44,7 +45,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "__version__": None,
-        "accelerate": "models.checkpoint",
+        "accelerate": "models.originals",
         "ans": None,
         "backend": "ops.backend",
         "codec": None,

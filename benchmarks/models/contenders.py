@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,7 +18,6 @@ from benchmarks.models import converted
 from lic_fast.models import SliceCompressionModel
 from lic_fast.models.portable import portable_file
 from lic_fast.models.portable.twins import become_portable
-from lic_fast.ops import reused_memory
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -53,12 +52,8 @@ class Contender:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Runs models as this contender does.
-
-        Single parts, too, get the memory that whole models get from encode and decode.
-        """
-        reuse = reused_memory() if self.backend == "auto" else nullcontext()
-        with lic_fast.backend(self.backend), torch.no_grad(), reuse:
+        """Runs models as this contender does."""
+        with lic_fast.backend(self.backend), torch.no_grad():
             yield
 
     def model(self, model: SliceCompressionModel, x: Tensor, folder: Path) -> SliceCompressionModel:

@@ -31,8 +31,8 @@ namespace lic_fast::ans {
 namespace {
 
 namespace py = pybind11;
-using python::BusyFlag;
 using python::copy_bytes;
+using python::Exclusive;
 using python::Integers;
 using python::Output;
 using TablesPointer = std::shared_ptr<const CdfTables>;
@@ -153,18 +153,18 @@ class BufferedRansEncoder {
                            const py::object& cdfs, const py::object& cdfs_sizes,
                            const py::object& offsets) {
     const TablesPointer tables = tables_of_call(cdfs, cdfs_sizes, offsets);
-    const BusyFlag::Guard guard(busy_, "BufferedRansEncoder");
-    append(encoder_, symbols, indexes, tables);
+    const Exclusive<SymbolEncoder>::Use encoder(encoder_);
+    append(*encoder.not_renewed(), symbols, indexes, tables);
   }
 
   py::bytes flush() {
-    const BusyFlag::Guard guard(busy_, "BufferedRansEncoder");
-    return ans::flush(encoder_);
+    const Exclusive<SymbolEncoder>::Use encoder(encoder_);
+    return ans::flush(*encoder.not_renewed());
   }
 
  private:
-  SymbolEncoder encoder_;
-  BusyFlag busy_;
+  Exclusive<SymbolEncoder> encoder_{"BufferedRansEncoder",
+                                    [] { return std::make_unique<SymbolEncoder>(); }};
 };
 
 class RansEncoder {
@@ -189,35 +189,40 @@ class RansDecoder {
   }
 
   void set_stream(const py::object& encoded) {
-    std::string stream = copy_bytes(encoded, "encoded");
-    const BusyFlag::Guard guard(busy_, "RansDecoder");
-    decoder_.reset();  // so that a bad stream does not leave the last one in place
-    stream_ = std::move(stream);
-    decoder_.emplace(stream_.data(), stream_.size());
+    std::string bytes = copy_bytes(encoded, "encoded");
+    const Exclusive<Stream>::Use stream(stream_);
+    stream->decoder.reset();  // so that a bad stream does not leave the last one in place
+    stream->bytes = std::move(bytes);
+    stream->decoder.emplace(stream->bytes.data(), stream->bytes.size());
   }
 
   py::object decode_stream(const py::object& indexes, const py::object& cdfs,
                            const py::object& cdfs_sizes, const py::object& offsets,
                            const py::object& out) {
     const TablesPointer tables = tables_of_call(cdfs, cdfs_sizes, offsets);
-    const BusyFlag::Guard guard(busy_, "RansDecoder");
-    return decode(started(), indexes, tables, out);
+    const Exclusive<Stream>::Use stream(stream_);
+    return decode(started(*stream.not_renewed()), indexes, tables, out);
   }
 
   void finish() {
-    const BusyFlag::Guard guard(busy_, "RansDecoder");
-    started().check_finished();
+    const Exclusive<Stream>::Use stream(stream_);
+    started(*stream.not_renewed()).check_finished();
   }
 
  private:
-  SymbolDecoder& started() {
-    if (!decoder_) throw std::runtime_error("the RansDecoder has no stream: call set_stream first");
-    return *decoder_;
+  struct Stream {
+    std::string bytes;
+    std::optional<SymbolDecoder> decoder;
+  };
+
+  static SymbolDecoder& started(Stream& stream) {
+    if (!stream.decoder) {
+      throw std::runtime_error("the RansDecoder has no stream: call set_stream first");
+    }
+    return *stream.decoder;
   }
 
-  std::string stream_;
-  std::optional<SymbolDecoder> decoder_;
-  BusyFlag busy_;
+  Exclusive<Stream> stream_{"RansDecoder", [] { return std::make_unique<Stream>(); }};
 };
 
 std::vector<float> probabilities(const py::object& pmf) {

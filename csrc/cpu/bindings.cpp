@@ -94,13 +94,6 @@ void copy_array(const py::array& from, py::array to, unsigned threads) {
 }  // namespace
 
 void bind(py::module_& module) {
-  module.def("set_malloc_thresholds", &set_malloc_thresholds, py::arg("map_from"), py::arg("keep"),
-             "Sizes in bytes; see lic_fast.ops.memory. False where malloc is not glibc's.");
-  module.def("prefer_huge_pages", &prefer_huge_pages, py::arg("bytes"), py::arg("block"),
-             py::call_guard<py::gil_scoped_release>(),
-             "Asks for huge pages for what malloc hands out next; see lic_fast.ops.memory.");
-  module.def("release_freed_memory", &release_freed_memory,
-             "Gives freed memory back to the system, where malloc is glibc's.");
   module.def("copy", &copy_array, py::arg("source").noconvert(), py::arg("to").noconvert(),
              py::arg("threads"),
              "Copies an array to another one of its shape and type, in any order of dimensions; "

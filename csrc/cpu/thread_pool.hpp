@@ -17,12 +17,11 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/process.hpp"
+
 #if defined(__linux__)
 #include <pthread.h>
 #include <sched.h>
-#endif
-#if !defined(_WIN32)
-#include <unistd.h>
 #endif
 
 namespace lic_fast::cpu {
@@ -32,16 +31,10 @@ namespace lic_fast::cpu {
 /// tasks too, so that a call ends even if every worker is busy elsewhere.
 class ThreadPool {
  public:
-  /// The process's pool. It is never destroyed, as its threads may outlive static objects.
+  /// The process's pool.
   static ThreadPool& instance() {
-    static std::atomic<ThreadPool*> shared{nullptr};
-    ThreadPool* pool = shared.load();
-    // A forked child has the parent's memory but none of its threads: it makes a pool of its own.
-    while (pool == nullptr || pool->process_ != process_id()) {
-      auto fresh = std::make_unique<ThreadPool>();
-      if (shared.compare_exchange_weak(pool, fresh.get())) return *fresh.release();
-    }
-    return *pool;
+    static PerProcess<ThreadPool> shared;
+    return shared.get();
   }
 
   /// Starts the workers of `threads` threads, for tasks that call `run` themselves.
@@ -136,14 +129,6 @@ class ThreadPool {
     std::exception_ptr error_;
   };
 
-  static long process_id() {
-#if defined(_WIN32)
-    return 0;
-#else
-    return static_cast<long>(getpid());
-#endif
-  }
-
   void start(std::size_t workers) {
     try {
       while (workers_.size() < workers) workers_.emplace_back([this] { work(); });
@@ -193,7 +178,6 @@ class ThreadPool {
     }
   }
 
-  const long process_ = process_id();
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::shared_ptr<Job>> jobs_;

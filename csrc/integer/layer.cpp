@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "cpu/process.hpp"
 #include "integer/scratch.hpp"
 
 namespace lic_fast::integer {
@@ -91,8 +92,8 @@ struct Between {
 
 /// Never destroyed, as the pool's threads are not.
 ScratchPool& hidden_maps() {
-  static ScratchPool& pool = *new ScratchPool;
-  return pool;
+  static cpu::PerProcess<ScratchPool> pool;
+  return pool.get();
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "cpu/process.hpp"
 #include "cpu/thread_pool.hpp"
 #include "integer/kernels.hpp"
 #include "integer/scratch.hpp"
@@ -18,8 +19,8 @@ void check(bool condition, const char* message) {
 
 /// Never destroyed, as the pool's threads are not.
 ScratchPool& own_maps() {
-  static ScratchPool& pool = *new ScratchPool;
-  return pool;
+  static cpu::PerProcess<ScratchPool> pool;
+  return pool.get();
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <stdexcept>
 
+#include "cpu/process.hpp"
 #include "cpu/thread_pool.hpp"
 #include "integer/kernels.hpp"
 #include "integer/scratch.hpp"
@@ -65,8 +66,8 @@ struct Division {
 
 /// Never destroyed, as the pool's threads are not.
 ScratchPool& task_memory() {
-  static ScratchPool& pool = *new ScratchPool;
-  return pool;
+  static cpu::PerProcess<ScratchPool> pool;
+  return pool.get();
 }
 
 /// Bits of `count` channels of kAtOnce pixels.

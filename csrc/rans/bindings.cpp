@@ -35,7 +35,7 @@ namespace lic_fast::rans {
 namespace {
 
 namespace py = pybind11;
-using python::BusyFlag;
+using python::Exclusive;
 using python::Integers;
 using python::Output;
 using Tables = std::shared_ptr<CdfTables>;
@@ -157,7 +157,9 @@ class LanesEncoder {
                std::optional<long> threads, const std::optional<std::string>& isa)
       : tables_(checked_tables(tables)),
         threads_(threads),
-        encoder_(kernels_of(isa), checked_shape(lanes, substreams)) {}
+        encoder_("Encoder", [&chosen = kernels_of(isa), shape = checked_shape(lanes, substreams)] {
+          return std::make_unique<Encoder>(chosen, shape);
+        }) {}
 
   py::bytes encode(const py::object& steps) {
     return py::bytes(encode_all({std::make_shared<OwnedMessage>(steps, *tables_)}).front());
@@ -191,40 +193,42 @@ class LanesEncoder {
     std::vector<Message> messages;
     for (const auto& each : owned) messages.push_back(each->message);
     const unsigned threads = threads_.now();
-    const BusyFlag::Guard guard(busy_, "Encoder");
+    const Exclusive<Encoder>::Use encoder(encoder_);
     const py::gil_scoped_release release;
-    return encoder_.encode(messages, *tables_, threads);
+    return encoder->encode(messages, *tables_, threads);
   }
 
   Tables tables_;
   Threads threads_;
-  Encoder encoder_;
-  BusyFlag busy_;
+  Exclusive<Encoder> encoder_;
 };
 
 class LanesDecoder {
  public:
   LanesDecoder(const Tables& tables, std::optional<long> threads,
                const std::optional<std::string>& isa)
-      : tables_(checked_tables(tables)), threads_(threads), decoder_(kernels_of(isa)) {}
+      : tables_(checked_tables(tables)),
+        threads_(threads),
+        decoder_("Decoder",
+                 [&chosen = kernels_of(isa)] { return std::make_unique<Decoder>(chosen); }) {}
 
   void start(const py::object& stream) {
     const std::string bytes = python::copy_bytes(stream, "stream");
-    const BusyFlag::Guard guard(busy_, "Decoder");
-    decoder_.start(bytes.data(), bytes.size());
+    const Exclusive<Decoder>::Use decoder(decoder_);
+    decoder->start(bytes.data(), bytes.size());
   }
 
   py::object decode(const py::object& indexes, const py::object& out) {
     const Indexes by(indexes, *tables_);
     const Output output(by.integers, out, true);
     const unsigned threads = threads_.now();
-    const BusyFlag::Guard guard(busy_, "Decoder");
-    check_started();
+    const Exclusive<Decoder>::Use decoder(decoder_);
+    check_started(*decoder.not_renewed());
     {
       const py::gil_scoped_release release;
       std::visit(
           [&](const auto* index, auto* symbols) {
-            decoder_.decode(*tables_, index, by.integers.size(), symbols, threads);
+            decoder->decode(*tables_, index, by.integers.size(), symbols, threads);
           },
           by.data, output.data);
     }
@@ -232,21 +236,19 @@ class LanesDecoder {
   }
 
   void finish() {
-    const BusyFlag::Guard guard(busy_, "Decoder");
-    check_started();
-    decoder_.check_finished();
+    const Exclusive<Decoder>::Use decoder(decoder_);
+    check_started(*decoder.not_renewed());
+    decoder->check_finished();
   }
 
  private:
-  void check_started() const {
-    if (!decoder_.started())
-      throw std::runtime_error("the Decoder has no stream: call start first");
+  static void check_started(const Decoder& decoder) {
+    if (!decoder.started()) throw std::runtime_error("the Decoder has no stream: call start first");
   }
 
   Tables tables_;
   Threads threads_;
-  Decoder decoder_;
-  BusyFlag busy_;
+  Exclusive<Decoder> decoder_;
 };
 
 py::tuple inspect(const py::object& stream) {

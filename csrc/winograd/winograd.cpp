@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -49,18 +50,19 @@ void for_panels(const Panels& all, const Kernels& work, const Function& function
 
 #ifdef LIC_FAST_X86
 /// The same as compute_tiles by words.
-void compute_words(const Problem& problem, const Block& run, const Kernels& work, cpu::Isa isa,
-                   cpu::Lines<float>& memory) {
+void compute_words(const Problem& problem, const Block& run, const Kernels& work, cpu::Isa isa) {
+  static thread_local cpu::Lines<std::int16_t> words;
+  static thread_local cpu::Lines<float> memory;
   const WordKernels& words_work =
       isa == cpu::Isa::kAvx2 ? kAvx2WordKernels : kAvx512VnniWordKernels;
   const Weights& w = problem.weights;
-  const std::size_t words = kPlaces * word_place_size(run.count, w.in_channels) / 2;
   const std::size_t scales = (kPlaces * run.count + kPanel - 1) / kPanel * kPanel;
   const std::size_t one = kPlaces * place_size(1, w.in_channels);
   const std::size_t products = kPlaces * place_size(run.count, work.together * kPanel);
-  float* const own = cpu::scratch(memory, words + scales + one + products);
-  const WordBlock block{run.first, run.count, reinterpret_cast<std::int16_t*>(own), own + words};
-  float* const numbers = own + words + scales;
+  float* const own = cpu::scratch(memory, scales + one + products);
+  const std::size_t inputs = kPlaces * word_place_size(run.count, w.in_channels);
+  const WordBlock block{run.first, run.count, cpu::scratch(words, inputs), own};
+  float* const numbers = own + scales;
   for (std::size_t t = 0; t < run.count; ++t) {
     work.read(problem, {run.first + t, 1, numbers}, 0, 1);
     words_work.read(w, block, t, numbers);
@@ -84,14 +86,14 @@ void compute_tiles(const Problem& problem, std::size_t tiles, cpu::Isa isa, unsi
   const std::size_t tasks = std::min(tiles, (least + share - 1) / share * share);
   const std::size_t count = (tiles + tasks - 1) / tasks;
   cpu::ThreadPool::instance().run((tiles + count - 1) / count, threads, [&](std::size_t task) {
-    static thread_local cpu::Lines<float> memory;
     const std::size_t first = task * count, here = std::min(count, tiles - first);
 #ifdef LIC_FAST_X86
     if (w.products == Products::kWords) {
-      compute_words(problem, {first, here, nullptr}, work, isa, memory);
+      compute_words(problem, {first, here, nullptr}, work, isa);
       return;
     }
 #endif
+    static thread_local cpu::Lines<float> memory;
     const std::size_t inputs = kPlaces * place_size(count, w.in_channels);
     float* const own =
         cpu::scratch(memory, inputs + kPlaces * place_size(count, work.together * kPanel));

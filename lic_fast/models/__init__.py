@@ -1,7 +1,8 @@
 """STF, WACNN and TCM: one definition each, readable beside the paper's figure."""
 
 from lic_fast.models.base import SliceCompressionModel
-from lic_fast.models.checkpoint import MODELS, accelerate, load
+from lic_fast.models.checkpoint import MODELS, load
+from lic_fast.models.originals import accelerate
 from lic_fast.models.stf import SymmetricalTransFormer
 from lic_fast.models.tcm import TCM
 from lic_fast.models.wacnn import WACNN

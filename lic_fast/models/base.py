@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -33,10 +33,19 @@ from lic_fast.models.gains import (
     first_gains,
     interpolated,
 )
+from lic_fast.models.inputs import (
+    MAX_PIXELS,
+    check_latents,
+    check_pixels,
+    check_streams,
+    checked_shape,
+    checked_strings,
+)
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.reading import weights_read_at_once
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
-from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
+from lic_fast.models.tables import check_quantiles, check_scales
+from lic_fast.ops import current_backend, prepared, round_ste, to_symbols
 from lic_fast.ops.copies import channels_last
 from lic_fast.ops.dispatch import fast_bfloat16, transform_type
 from lic_fast.stream_layout import StreamLayout
@@ -257,7 +266,8 @@ class SliceCompressionModel(CompressionModel):
         and `x_hat`, clamped to [0, 1], is what :meth:`decompress` gives.
 
         Args:
-            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`; of the parameters'
+                type and on their device.
             quality: Of a model with gains: from 1 to 100, the best; one number or one for each
                 image; 50 if None. A model of one rate takes none.
 
@@ -266,9 +276,10 @@ class SliceCompressionModel(CompressionModel):
             "z": (B, channels, H/64, W/64)}}``.
 
         Raises:
-            ValueError: The input has another form, or the quality is none.
+            TypeError: The input is no dense tensor of the parameters' type on their device.
+            ValueError: The input has another shape, or the quality is none.
         """
-        self._check_input(x)
+        check_pixels(self, x)
         if self.portable and torch.is_grad_enabled():
             # Integers have no gradient, and with one the transforms would round otherwise.
             with torch.no_grad():
@@ -303,40 +314,40 @@ class SliceCompressionModel(CompressionModel):
         """Pixels to streams, with a checksum of each image's symbols.
 
         Args:
-            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`; of the parameters'
+                type and on their device.
             quality: As for :meth:`forward`.
             layout: Of the streams: "lanes", the fast one, or "compressai".
 
         Raises:
-            ValueError: The input has another form, the quality is none, the tables are missing
+            TypeError: As for :meth:`forward`.
+            ValueError: The input has another shape, the quality is none, the tables are missing
                 (:meth:`update` makes them), or there is no such layout.
             LatentError: The latents are not finite.
         """
         layout = StreamLayout.of(layout)
-        self._check_input(x)
+        check_pixels(self, x)
         qualities = self._qualities(quality, len(x))
         if x.is_cuda:
             return on_device.encode(self, x, layout, qualities)
-        with _memory(x.device):
-            y = self._transformed(self.analysis, x)
-            return self._encode(y, qualities, layout)[0]
+        return self._encode(self._transformed(self.analysis, x), qualities, layout)[0]
 
     @torch.no_grad()
     def analyse(self, x: Tensor) -> Tensor:
         """The latents of x as :meth:`encode_latents` codes them, at any quality.
 
         Args:
-            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`; of the parameters'
+                type and on their device.
 
         Returns:
             (B, M, H/16, W/16).
 
         Raises:
-            ValueError: The input has another form.
+            TypeError, ValueError: As for :meth:`forward`.
         """
-        self._check_input(x)
-        with _memory(x.device):
-            return self._transformed(self.analysis, x)
+        check_pixels(self, x)
+        return self._transformed(self.analysis, x)
 
     @torch.no_grad()
     def encode_latents(
@@ -359,10 +370,10 @@ class SliceCompressionModel(CompressionModel):
             The streams, and the decoded latents that :meth:`reconstruct` makes the picture of.
 
         Raises:
-            ValueError, LatentError: As for :meth:`encode`.
+            TypeError, ValueError, LatentError: As for :meth:`encode`.
         """
-        with _memory(y.device):
-            return self._encode(y, self._qualities(quality, len(y)), StreamLayout.of(layout))
+        check_latents(self, y)
+        return self._encode(y, self._qualities(quality, len(y)), StreamLayout.of(layout))
 
     @torch.no_grad()
     def reconstruct(self, y_hat: Tensor, *, quality: Quality | None = None) -> Tensor:
@@ -377,10 +388,10 @@ class SliceCompressionModel(CompressionModel):
 
         Raises:
             LatentError: The picture is not finite.
-            ValueError: The quality is missing, or none.
+            TypeError, ValueError: As for :meth:`encode`; or the quality is missing.
         """
-        with _memory(y_hat.device):
-            return self._reconstruct(y_hat, self._qualities(quality, len(y_hat), None))
+        check_latents(self, y_hat)
+        return self._reconstruct(y_hat, self._qualities(quality, len(y_hat), None))
 
     def _encode(
         self, y: Tensor, qualities: list[float] | None, layout: StreamLayout
@@ -413,7 +424,8 @@ class SliceCompressionModel(CompressionModel):
 
         Args:
             streams: What :meth:`encode` gave: of a portable model on any machine, of one in
-                floating point on this one, by the same device and arithmetic.
+                floating point on this one, by the same device and arithmetic. Their shape says how
+                much memory is taken; :mod:`lic_fast.codec` has a bound for it.
 
         Returns:
             (B, 3, H, W) in [0, 1].
@@ -424,12 +436,11 @@ class SliceCompressionModel(CompressionModel):
             LatentError: The picture is not finite.
             ValueError: The streams have another form, or the tables are missing.
         """
-        self._check_streams(streams)
+        check_streams(self, streams)
         qualities = self._qualities(streams.quality, len(streams.y), None)
         if self._medians().is_cuda:
             return on_device.decode(self, streams)
-        with _memory(self._medians().device):
-            return self._decode(streams, qualities)
+        return self._decode(streams, qualities)
 
     def _decode(self, streams: LatentStreams, qualities: list[float] | None) -> Tensor:
         z_tables, y_tables = self.cdf_tables()
@@ -462,7 +473,8 @@ class SliceCompressionModel(CompressionModel):
         """Pixels to strings, in CompressAI's form.
 
         Args:
-            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`.
+            x: (B, 3, H, W), in [0, 1], sides multiples of :attr:`multiple`; of the parameters'
+                type and on their device.
             quality: As for :meth:`forward`.
             layout: Of the strings: "lanes", the fast one, or "compressai", those
                 that the original implementations read.
@@ -474,7 +486,7 @@ class SliceCompressionModel(CompressionModel):
             image, so that ``decompress(**strings)`` has all it needs.
 
         Raises:
-            ValueError, LatentError: As for :meth:`encode`.
+            TypeError, ValueError, LatentError: As for :meth:`encode`.
         """
         streams = self.encode(x, quality=quality, layout=layout)
         strings = {"strings": [streams.y, streams.z], "shape": torch.Size(streams.shape)}
@@ -487,6 +499,7 @@ class SliceCompressionModel(CompressionModel):
         *,
         quality: Quality | None = None,
         layout: StreamLayout | str = StreamLayout.LANES,
+        max_pixels: int = MAX_PIXELS,
     ) -> dict[str, Tensor]:
         """Strings to pixels: the inverse of :meth:`compress`.
 
@@ -501,58 +514,26 @@ class SliceCompressionModel(CompressionModel):
             quality: Of a model with gains: that which :meth:`compress` coded with.
             layout: Of the strings, which do not tell: that which :meth:`compress`
                 was given, "compressai" for strings of the original implementations.
+            max_pixels: Of a picture: a few bytes can stand for any number, so that a larger
+                shape is refused before memory is taken for it.
 
         Returns:
             ``{"x_hat": (B, 3, H, W)}`` in [0, 1].
 
         Raises:
-            StreamError, LatentError, ValueError: As for :meth:`decode`.
+            TypeError: The strings are no lists of bytes.
+            StreamError, LatentError, ValueError: As for :meth:`decode`; or the shape is no two
+                positive whole numbers, or that of a larger picture.
         """
-        if len(strings) != 2:
-            raise ValueError(
-                f"strings must be [y_strings, z_strings], not a list of {len(strings)}"
-            )
-        if len(shape) != 2:
-            raise ValueError(f"shape must be the rows and columns of z, not {tuple(shape)}")
+        y_strings, z_strings = checked_strings(strings)
         streams = LatentStreams(
-            list(strings[0]),
-            list(strings[1]),
-            (int(shape[0]), int(shape[1])),
+            y_strings,
+            z_strings,
+            checked_shape(self, shape, max_pixels),
             layout=StreamLayout.of(layout),
-            quality=self._qualities(quality, len(strings[0]), None),
+            quality=self._qualities(quality, len(y_strings), None),
         )
         return {"x_hat": self.decode(streams)}
-
-    # Checks.
-
-    def _check_input(self, x: Tensor) -> None:
-        if x.dim() != 4 or x.shape[1] != 3 or len(x) == 0:
-            raise ValueError(f"an input must be (B, 3, H, W) with B >= 1, not {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise ValueError(f"an input must be floating point in [0, 1], not {x.dtype}")
-        height, width = x.shape[2:]
-        if height == 0 or width == 0 or height % self.multiple or width % self.multiple:
-            raise ValueError(
-                f"{self.architecture} takes inputs whose sides are multiples of {self.multiple}, "
-                f"not {height} x {width}: pad the picture, or use lic_fast.codec, which does"
-            )
-
-    def _check_streams(self, streams: LatentStreams) -> None:
-        if len(streams.y) != len(streams.z) or not streams.y:
-            raise ValueError(
-                "there must be one y string and one z string per image, at least one of each, "
-                f"not {len(streams.y)} and {len(streams.z)}"
-            )
-        if streams.checksums is not None and len(streams.checksums) != len(streams.y):
-            raise ValueError(
-                f"there are {len(streams.checksums)} checksums for {len(streams.y)} images"
-            )
-        step = max(1, self.multiple // self.z_downsampling)
-        if any(side < 1 or side % step for side in streams.shape):
-            raise ValueError(
-                f"the sides of {self.architecture}'s z are multiples of {step}, "
-                f"not {tuple(streams.shape)}"
-            )
 
     # Tables and weights.
 
@@ -569,6 +550,8 @@ class SliceCompressionModel(CompressionModel):
 
     def _prepared(self, name: str, module: EntropyModel) -> CdfTables:
         buffers = (module._quantized_cdf, module._cdf_length, module._offset)
+        if any(buffer.is_meta for buffer in buffers):
+            raise ValueError(f"{name}'s CDF tables are on meta: without numbers nothing is coded")
         if any(buffer.numel() == 0 for buffer in buffers):
             raise ValueError(
                 f"{name} has no CDF tables: call update() once after loading or training"
@@ -579,21 +562,40 @@ class SliceCompressionModel(CompressionModel):
             lambda: CdfTables(*(buffer.detach().cpu().numpy() for buffer in buffers)),
         )
 
-    def update(self, *args: Any, **keywords: Any) -> bool:
+    def update(
+        self,
+        scale_table: Sequence[float] | Tensor | None = None,
+        force: bool = False,
+        update_quantiles: bool = False,
+    ) -> bool:
         """Makes the CDF tables; see :meth:`compressai.models.CompressionModel.update`.
 
         A portable model has them from its file, for good: made again elsewhere, by
         other rounding, they would be other tables.
 
+        Args:
+            scale_table: Ascending scales of y's tables; CompressAI's 64 if None.
+            force: Make tables anew that there are already.
+            update_quantiles: Set the quantiles of z's prior from its weights first.
+
+        Returns:
+            Whether any tables were made.
+
         Raises:
-            ValueError: The model is portable, and `force` is set.
+            ValueError: The model is portable, and `force` is set; or the tables would be larger
+                than tables may be: the prior's quantiles or a scale are out of bounds.
         """
-        if not self.portable:
-            return super().update(*args, **keywords)
-        force = keywords.get("force", args[1] if len(args) > 1 else False)
-        if force:
+        if self.portable:
+            if not force:
+                return False
             raise ValueError("a portable model's CDF tables are part of it: they are not remade")
-        return False
+        if force or self.entropy_bottleneck._offset.numel() == 0:
+            if update_quantiles:
+                self.entropy_bottleneck._update_quantiles()
+            check_quantiles(self.entropy_bottleneck)
+        if scale_table is not None:
+            check_scales(self.gaussian_conditional, scale_table)
+        return super().update(scale_table, force=force)
 
     def fingerprint(self) -> bytes:
         """Eight bytes that tell models apart whose weights or CDF tables differ.
@@ -648,10 +650,3 @@ class SliceCompressionModel(CompressionModel):
 def _joined(images: Sequence[Tensor]) -> Tensor:
     """A batch of images, each (1, ...)."""
     return images[0] if len(images) == 1 else torch.cat(list(images))
-
-
-def _memory(device: torch.device) -> AbstractContextManager[None]:
-    """Reuse of memory for what runs on the CPU's fast path."""
-    if device.type == "cpu" and current_backend() == "auto":
-        return reused_memory()
-    return nullcontext()

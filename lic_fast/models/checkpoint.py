@@ -1,4 +1,4 @@
-"""From a checkpoint, or a model of the original code, to one of lic_fast's."""
+"""From a checkpoint to a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from lic_fast.errors import CheckpointError
 from lic_fast.models.base import SliceCompressionModel
@@ -30,13 +30,15 @@ from lic_fast.models.stf import SymmetricalTransFormer
 from lic_fast.models.tcm import TCM
 from lic_fast.models.wacnn import WACNN
 
-__all__ = ["MODELS", "accelerate", "build_from_state_dict", "load"]
+__all__ = ["MODELS", "build", "build_from_state_dict", "load"]
 
 MODELS: tuple[type[SliceCompressionModel], ...] = (SymmetricalTransFormer, WACNN, TCM)
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 # What the absence of an entry, or one of another shape, makes arguments_from_state_dict raise.
 _NOT_INFERRED = (KeyError, IndexError, ValueError, ZeroDivisionError, AttributeError)
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SUFFIXES = (".pth", ".pth.tar", ".pt", ".safetensors")
 _Model = TypeVar("_Model", bound=SliceCompressionModel)
 
@@ -70,8 +72,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> SliceCompressi
             name: value.float() if value.is_floating_point() else value
             for name, value in entries.items()
         }
-        model = _build(_recognize(entries), entries)
-        model.update()
+        model = build(_recognize(entries), entries)
+        _make_tables(model)
         _check_tables(model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -145,9 +147,14 @@ def _checked(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
     entries = normalize_state_dict(content)
     if len(entries) != len(content):
         raise CheckpointError("holds entries twice, with and without a prefix or under two names")
+    for name, value in entries.items():
+        is_integer = name.endswith(INTEGERS)
+        if value.is_quantized or value.dtype not in (_INTEGERS if is_integer else _FLOATS):
+            taken = "an integer type" if is_integer else "float16, bfloat16, float32 or float64"
+            raise CheckpointError(f"{name} is {value.dtype}, it must be {taken}")
+        if value.layout != torch.strided or value.is_meta:
+            raise CheckpointError(f"{name} is no plain tensor: {value.layout} on {value.device}")
     faults = {
-        "are no plain tensors": lambda v: v.layout != torch.strided or v.is_meta,
-        "are complex": lambda v: v.is_complex(),
         "are empty": lambda v: v.numel() == 0,
         "are not finite": lambda v: not bool(v.isfinite().all()),
     }
@@ -155,13 +162,14 @@ def _checked(content: Mapping[str, Tensor]) -> dict[str, Tensor]:
         names = [n for n, v in entries.items() if not n.endswith(TABLES) and has(v)]
         if names:
             raise CheckpointError(f"{_some(names)} {fault}")
-    for name, value in entries.items():
-        is_integer = name.endswith(INTEGERS)
-        if value.layout != torch.strided or is_integer == value.is_floating_point():
-            raise CheckpointError(
-                f"{name} is {value.dtype}, it must be {'integer' if is_integer else 'float'}"
-            )
     return entries
+
+
+def _make_tables(model: SliceCompressionModel) -> None:
+    try:
+        model.update()
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"no CDF tables can be made: {error}") from None
 
 
 def _check_tables(model: SliceCompressionModel) -> None:
@@ -202,13 +210,22 @@ def build_from_state_dict(model: type[_Model], state_dict: Mapping[str, Any]) ->
     if has_integers(unwrapped):
         return _portable(model, normalize_state_dict(unwrapped))
     entries = _checked(unwrapped)
-    return _build(model, {name: value.detach().clone() for name, value in entries.items()})
+    return build(model, {name: value.detach().clone() for name, value in entries.items()})
 
 
-def _build(
+def build(
     model: type[_Model], entries: Mapping[str, Tensor], overrides: Mapping[str, Any] | None = None
 ) -> _Model:
-    """A model that holds the given tensors themselves."""
+    """A model that holds the given tensors themselves.
+
+    Args:
+        model: Its class.
+        entries: Under the model's names.
+        overrides: Arguments of the constructor, in the place of those that the entries show.
+
+    Raises:
+        CheckpointError: The entries are not those of this class.
+    """
     try:
         arguments = model.arguments_from_state_dict(entries)
         unknown = ""
@@ -219,7 +236,7 @@ def _build(
     try:
         # Loading must not disturb the caller's random numbers.
         with torch.random.fork_rng(devices=[]):
-            net = model(**arguments, **(overrides or {}))
+            net = model(**{**arguments, **(overrides or {})})
     except (ValueError, RuntimeError, MemoryError, ZeroDivisionError) as error:
         raise CheckpointError(f"the widths of a {model.architecture} do not fit: {error}") from None
     complete = with_derived_buffers(entries, net)
@@ -246,43 +263,3 @@ def _some(names: Sequence[str], limit: int = 8) -> str:
         return "nothing"
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest
-
-
-def accelerate(module: nn.Module) -> SliceCompressionModel:
-    """lic_fast's model for one of the original classes, sharing its parameters.
-
-    Training either changes both. Classes are recognised by their name and
-    their state dict, not by import.
-
-    Args:
-        module: An instance of ``SymmetricalTransFormer``, ``WACNN`` or ``TCM``
-            of the STF or LIC_TCM code, possibly inside ``DataParallel`` or
-            ``DistributedDataParallel``. One of lic_fast's own is returned as is.
-
-    Raises:
-        TypeError: The class is none of these.
-        CheckpointError: It is by name, but its entries are others.
-    """
-    inner = getattr(module, "module", module)
-    if isinstance(inner, SliceCompressionModel):
-        return inner
-    known = {model.__name__: model for model in MODELS}
-    name = type(inner).__name__
-    if name not in known:
-        raise TypeError(f"accelerate takes one of {', '.join(known)}, not {name}")
-    entries = normalize_state_dict(inner.state_dict(keep_vars=True))
-    model = _build(known[name], entries, _training_arguments(known[name], inner))
-    model.train(inner.training)
-    return model
-
-
-def _training_arguments(model: type[SliceCompressionModel], module: nn.Module) -> dict[str, Any]:
-    """Stochastic depth, which no state dict shows."""
-    if model is WACNN:
-        return {}
-    rates = [
-        float(getattr(part, "drop_prob", 0.0) or 0.0)
-        for name, part in module.named_modules()
-        if name.endswith("drop_path")
-    ]
-    return {"drop_path_rate": max(rates, default=0.0)}

@@ -18,7 +18,6 @@ from lic_fast.ops.integer_layer import integer_layer
 from lic_fast.ops.integer_network import IntegerNetwork
 from lic_fast.ops.layer_norm import layer_norm
 from lic_fast.ops.linear import linear
-from lic_fast.ops.memory import release_memory, reused_memory
 from lic_fast.ops.prepared import prepared
 from lic_fast.ops.quantize import (
     QuantizedLatents,
@@ -60,9 +59,7 @@ __all__ = [
     "prepared",
     "quantize",
     "relative_position_index",
-    "release_memory",
     "residual_sum",
-    "reused_memory",
     "round_ste",
     "scale_index",
     "skipped_conv2d",

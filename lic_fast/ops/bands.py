@@ -8,8 +8,6 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from lic_fast.ops.memory import MAPPED_FROM, release_memory
-
 __all__ = ["in_bands", "rows_of_band"]
 
 # Elements of the widest intermediate of a band. For layers that are next to each other in the
@@ -17,8 +15,6 @@ __all__ = ["in_bands", "rows_of_band"]
 _ELEMENTS = 1 << 22
 # For those that are not, and whose halo costs: as many as memory does not mind.
 _MANY_ELEMENTS = 1 << 25
-# Of a map about as large as the heap keeps blocks.
-_BYTES = MAPPED_FROM // 2
 
 
 def rows_of_band(x: Tensor, *, halo: int, width: int, align: int = 1, wide: bool = False) -> int:
@@ -58,9 +54,6 @@ def in_bands(
     rows = rows_of_band(x, halo=halo, width=width, align=align, wide=wide)
     if rows >= height:
         return layers(x)
-    if wide and x.is_cpu and scale * x.nbytes >= _BYTES:
-        # Maps of this size need not come on top of what was kept for small ones.
-        release_memory()
     out: Tensor | None = None
     for first in range(0, height, rows):
         last = min(height, first + rows)

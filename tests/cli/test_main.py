@@ -37,7 +37,7 @@ def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate()
     assert "Traceback" not in err, err
     return process.returncode, out, err
 
@@ -152,7 +152,7 @@ def test_an_interruption_leaves_whole_files_only(
     for i in range(3, 40):
         os.link(folder / "0.png", folder / f"{i:02}.png")
     process = start("compress", folder, "-o", out, "--device", "cpu")
-    deadline = time.monotonic() + 600
+    deadline = time.monotonic() + 1200
     while not list(out.glob("*.lic")) and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.01)
@@ -177,6 +177,6 @@ def test_a_closed_pipe_is_no_crash(tmp_path: Path, lic_file: Path) -> None:
     process = start("info", *copies)
     assert process.stdout is not None
     process.stdout.close()
-    _, err = process.communicate(timeout=600)
+    _, err = process.communicate()
     assert "Traceback" not in err
     assert process.returncode != 0

@@ -117,7 +117,7 @@ def test_a_browser_has_nothing_against_it(tmp_path):
     ran = subprocess.run(
         [BROWSER, *options, f"--user-data-dir={tmp_path / 'profile'}",
          f"--screenshot={tmp_path / 'page.png'}", "--window-size=1000,1500", file.as_uri()],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "CONSOLE" not in ran.stderr
     from PIL import Image

@@ -132,13 +132,32 @@ def shortened(table):
     return table[:-1]
 
 
+def quantized(weight):
+    return torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
         ("g_a.0.weight", lambda v: v.fill_(float("nan")), "g_a.0.weight are not finite"),
-        ("g_a.0.weight", lambda v: v.to(torch.complex64), "are complex"),
+        (
+            "g_a.0.weight",
+            lambda v: v.to(torch.complex64),
+            "g_a.0.weight is torch.complex64, it must be float16",
+        ),
         ("g_a.0.weight", lambda v: v.int(), "is torch.int32, it must be float"),
-        ("g_a.0.weight", lambda v: v.to_sparse(), "are no plain tensors"),
+        (
+            "g_a.0.weight",
+            lambda v: v.to(torch.float8_e4m3fn),
+            "torch.float8_e4m3fn, it must be float16",
+        ),
+        ("g_a.0.weight", quantized, "g_a.0.weight is torch.qint8, it must be float16, bfloat16"),
+        ("g_a.0.weight", torch.Tensor.bool, "g_a.0.weight is torch.bool, it must be float16"),
+        (
+            "g_a.0.weight",
+            lambda v: v.to_sparse(),
+            "g_a.0.weight is no plain tensor: torch.sparse_coo",
+        ),
         ("g_a.0.weight", lambda v: v[:, :0].repeat(50000, 1, 1, 1), "are empty"),
         ("g_a.4.conv_b.0.attn.relative_position_bias_table", lambda v: v[:, :0], "are empty"),
         ("g_a.4.conv_b.0.attn.relative_position_bias_table", lambda v: v[:7], "do not fit|shape"),
@@ -198,58 +217,3 @@ def test_files_that_are_no_checkpoints(tmp_path, capsys):
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match="damaged"):
         lic_fast.load(tmp_path / "cut.pth")
-
-
-def original(net):
-    """A module of the original class's name, with its names of the prior's parameters."""
-    prior = nn.Module()
-    for name, value in net.entropy_bottleneck.named_parameters():
-        old = name.replace("matrices.", "_matrix").replace("biases.", "_bias")
-        prior.register_parameter(old.replace("factors.", "_factor"), value)
-    for name, value in net.entropy_bottleneck.named_buffers(recurse=False):
-        prior.register_buffer(name, value)
-    prior.likelihood_lower_bound = net.entropy_bottleneck.likelihood_lower_bound
-    module = type(type(net).__name__, (nn.Module,), {})()
-    for name, child in net.named_children():
-        setattr(module, name, prior if name == "entropy_bottleneck" else child)
-    return module
-
-
-@every_model
-@pytest.mark.parametrize("wrapped", [False, True])
-def test_accelerate_shares_the_parameters(model, wrapped):
-    net, x = tiny(model), pictures(model)
-    module = original(net).eval()
-    fast = lic_fast.accelerate(nn.DataParallel(module) if wrapped else module)
-    assert type(fast) is model
-    assert not fast.training
-    assert fast.compress(x)["strings"] == net.compress(x)["strings"]
-    theirs = {p.data_ptr() for p in module.parameters()}
-    assert {p.data_ptr() for p in fast.parameters()} == theirs
-    assert {id(p) for p in fast.parameters()} == {id(p) for p in module.parameters()}
-    with torch.no_grad():
-        net.h_a.apply(lambda m: m.weight.zero_() if isinstance(m, nn.Conv2d) else None)
-    assert torch.equal(fast(x)["x_hat"], net(x)["x_hat"])
-    assert lic_fast.accelerate(fast) is fast
-
-
-def test_accelerate_refuses_other_classes():
-    with pytest.raises(TypeError, match="SymmetricalTransFormer, WACNN, TCM, not Linear"):
-        lic_fast.accelerate(nn.Linear(2, 2))
-    impostor = type("WACNN", (nn.Module,), {})()
-    impostor.layer = nn.Linear(2, 2)
-    with pytest.raises(CheckpointError, match=r"left over layer\.weight"):
-        lic_fast.accelerate(impostor)
-
-
-def test_accelerate_keeps_stochastic_depth_and_training():
-    class DropPath(nn.Module):
-        drop_prob = 0.37
-
-    module = original(tiny(CLASSES[0]))
-    module.layers[0].blocks[0].drop_path = DropPath()
-    module.train()
-    fast = lic_fast.accelerate(module)
-    assert fast.training
-    rates = [part.p for name, part in fast.named_modules() if name.endswith("drop_path")]
-    assert max(rates) == pytest.approx(0.37)

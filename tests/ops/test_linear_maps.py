@@ -2,12 +2,7 @@
 
 import copy
 import gc
-import os
-import platform
-import subprocess
-import sys
 import weakref
-from pathlib import Path
 
 import pytest
 import torch
@@ -251,64 +246,6 @@ def test_inference_tensors_are_followed_too():
     ops.linear(x, weight)
     weight.mul_(2)
     torch.testing.assert_close(ops.linear(x, weight), x @ weight.T)
-
-
-# Memory.
-
-
-def test_the_memory_that_is_kept_is_a_setting(monkeypatch):
-    monkeypatch.setenv("LIC_FAST_KEPT_MEBIBYTES", "many")
-    with (
-        pytest.raises(ValueError, match=r"LIC_FAST_KEPT_MEBIBYTES .* not 'many'"),
-        ops.reused_memory(),
-    ):
-        pass
-    monkeypatch.setenv("LIC_FAST_KEPT_MEBIBYTES", "-1")
-    with pytest.raises(ValueError, match="must not be negative"), ops.reused_memory():
-        pass
-    for value in ("0", "64", "1000000"):
-        monkeypatch.setenv("LIC_FAST_KEPT_MEBIBYTES", value)
-        with ops.reused_memory():
-            torch.empty(50 << 20).fill_(1)
-    ops.release_memory()
-
-
-ASKED = """
-import torch
-from lic_fast import ops
-
-def asked(x):
-    inside = False
-    for line in open("/proc/self/smaps"):
-        if not line[0].isupper():
-            begin, end = (int(side, 16) for side in line.split()[0].split("-"))
-            inside = begin <= x.data_ptr() < end
-        elif inside and line.startswith("VmFlags"):
-            return "hg" in line.split()
-
-before = torch.empty(10 << 20)  # more than malloc ever takes from the heap by itself
-with ops.reused_memory():
-    small, large = torch.empty(2 << 20), torch.empty(20 << 20)
-    ops.release_memory()
-    more = torch.empty(5 << 20)
-    print(*(asked(x) for x in (before, small, large, more)))
-"""
-
-
-@pytest.mark.skipif(
-    not Path("/sys/kernel/mm/transparent_hugepage").exists() or "glibc" not in platform.libc_ver(),
-    reason="no huge pages to ask for",
-)
-@pytest.mark.parametrize("kept", ["1024", "256", "0"])
-def test_memory_that_is_reused_asks_for_huge_pages(kept):
-    environment = {**os.environ, "LIC_FAST_KEPT_MEBIBYTES": kept}
-    environment.pop("LD_PRELOAD", None)  # as of another malloc
-    done = subprocess.run(
-        [sys.executable, "-c", ASKED], env=environment, capture_output=True, text=True, check=True
-    )
-    before, *inside = done.stdout.split()
-    assert before == "False"
-    assert inside == [str(kept != "0")] * 3
 
 
 @torch.no_grad()

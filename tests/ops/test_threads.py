@@ -25,7 +25,7 @@ def _four_threads():
 
 
 def test_each_branch_has_half_of_the_threads_and_both_are_there_at_once():
-    meeting = threading.Barrier(2, timeout=60)
+    meeting = threading.Barrier(2, timeout=1200)
 
     def branch():
         meeting.wait()

@@ -24,7 +24,6 @@ from tests.portability.trace import traced
 from tests.shared import shared_path
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 300
 
 
 class Machines:
@@ -54,7 +53,7 @@ class Machines:
         done = subprocess.run(
             [sys.executable, "-m", "tests.portability.worker", configuration.name,
              str(self._jobs), str(streams), str(results)],
-            cwd=ROOT, env=configuration.environment(), timeout=SECONDS,
+            cwd=ROOT, env=configuration.environment(),
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         (self._folder / f"{configuration.name}.log").write_text(done.stdout)

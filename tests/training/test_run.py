@@ -72,7 +72,7 @@ def environment():
 
 def run(*arguments, status=0):
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environment(), timeout=300,
+        [sys.executable, *arguments], cwd=ROOT, env=environment(),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == status, done.stderr
@@ -116,7 +116,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(material, whole):
         [sys.executable, *command(material, folder)], cwd=ROOT, env=environment(),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    end = time.monotonic() + 120
+    end = time.monotonic() + 1200
     while not (folder / "checkpoint.pt").exists() and time.monotonic() < end:
         time.sleep(0.01)
     time.sleep(random.uniform(0, 1.0))
@@ -144,7 +144,7 @@ def test_a_run_that_is_asked_to_end_saves_itself(material):
         [sys.executable, *command(material, folder, "--set", "checkpoint.steps=100000")],
         cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    end = time.monotonic() + 120
+    end = time.monotonic() + 1200
     while len(read_log(folder)) < 2 and time.monotonic() < end:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
@@ -179,7 +179,7 @@ def test_two_processes_train_one_model(material, more):
 def test_what_cannot_be_trained_is_refused(material, more, words):
     done = subprocess.run(
         [sys.executable, *command(material, material / "refused", *more)],
-        cwd=ROOT, env=environment(), timeout=120, capture_output=True, text=True, check=False,
+        cwd=ROOT, env=environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode in (1, 2)
     assert words in " ".join(done.stderr.split())

@@ -91,7 +91,7 @@ class IntegerConv2d(FixedDtype):
         The same tensors for as long as their numbers stay, so that what is prepared from them
         is found again.
         """
-        made = prepared("border", [self.zero], self.quantizer.border)
+        made = prepared(("border", self._bits), [self.zero], self.quantizer.border)
         return made[: self._halves]
 
     @property

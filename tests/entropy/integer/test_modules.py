@@ -156,3 +156,13 @@ def test_a_range_of_9_bits_leaves_room_above():
         step = (1 / quantizer.inverse_step).view(-1, 1, 1)
         above = x > 0
         assert ((found - times * x).abs() <= 0.51 * step)[above].all()
+
+
+def test_the_border_follows_the_bits_of_a_loaded_state_dict():
+    """The same zeros stand for other activations when they have 14 bits."""
+    layer = IntegerConv2d(3, 2, 3)
+    layer.zero.copy_(torch.tensor([5, 64, 127]))
+    assert [half.tolist() for half in layer.border] == [[5, 64, 127]]
+    state = {**layer.state_dict(), "precision": torch.tensor([14, 2], dtype=torch.uint8)}
+    layer.load_state_dict(state)
+    assert [half.tolist() for half in layer.border] == [[0, 0, 0], [5, 64, 127]]
