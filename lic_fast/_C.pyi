@@ -220,6 +220,21 @@ def window_attention(
     threads: int,
     isa: str | None = None,
 ) -> None: ...
+def window_attention_backward(
+    grad: _Floating,
+    qkv: _Floating,
+    bias_table: _Float32,
+    pad_value: _Float32 | None,
+    grad_qkv: _Floating,
+    grad_bias_table: _Float32,
+    grad_pad_value: _Float32 | None,
+    window: int,
+    shift: int,
+    scale: float,
+    mask_value: float,
+    threads: int,
+    isa: str | None = None,
+) -> None: ...
 def multiplies_words() -> bool: ...
 
 class TileConvolution:

@@ -31,7 +31,7 @@ namespace {
 
 #include "cpu/vectors_avx512.inl"
 // Where a window's tokens lie is found as there.
-#include "attention/band.inl"
+#include "attention/windows.inl"
 
 /// Tokens that a tile has as rows, numbers of a head that are transposed together, and the largest
 /// head.
@@ -107,7 +107,7 @@ class TileBand {
         chunks_((size_ + kNumbers - 1) / kNumbers),
         chunk_(((size_ + chunks_ - 1) / chunks_ + kGroup - 1) / kGroup * kGroup),
         columns_(size_ / kRows + 1),
-        places_(kWindows, Band::Places(shared)) {
+        places_(kWindows, Windows::Places(shared)) {
     queries_.assign(kHeads * kTokens * chunks_ * kNumbers, 0);
     keys_.assign(kHeads * chunks_ * kBlocks * kKeyTile, 0);
     values_.assign(kHeads * kParts * columns_ * kValueTile, 0);
@@ -166,8 +166,10 @@ class TileBand {
   }
 
   LIC_FAST_TARGET bool locate(std::size_t image, std::size_t band, std::size_t window) {
-    Band::Places& places = places_[window % kWindows];
-    const bool masked = Band::locate<std::uint16_t>(shared_, places, image, band, window);
+    Windows::Places& places = places_[window % kWindows];
+    const bool masked = Windows::locate<std::uint16_t>(shared_, places, image, band, window);
+    Windows::address(places, static_cast<std::uint16_t*>(shared_.problem.out), channels_,
+                     places.outs);
     for (const void*& row : places.rows) {
       if (row == nullptr) row = padding_.data();
     }
@@ -184,7 +186,7 @@ class TileBand {
   /// A head's queries, its keys with pairs of numbers as rows, its values with pairs of tokens as
   /// rows, and a column of ones.
   LIC_FAST_TARGET void gather(const Unit& unit) {
-    const Band::Places& places = places_[unit.window % kWindows];
+    const Windows::Places& places = places_[unit.window % kWindows];
     const std::size_t begin = unit.head * size_, width = chunks_ * kNumbers;
     ask_for_next(places, begin);
     std::uint16_t* const queries = queries_.data() + unit.slot * kTokens * width;
@@ -214,7 +216,7 @@ class TileBand {
 
   /// Has the same of the next window, which is beside this one, on its way: runs of a window's
   /// numbers are too short for the processor to see it coming.
-  LIC_FAST_TARGET void ask_for_next(const Band::Places& places, std::size_t begin) const {
+  LIC_FAST_TARGET void ask_for_next(const Windows::Places& places, std::size_t begin) const {
     const std::size_t last = begin + size_ - 1, beside = shared_.problem.window * channels_;
     for (std::size_t j = 0; j < kTokens; ++j) {
       if (places.outs[j] == nullptr) continue;
@@ -301,7 +303,7 @@ class TileBand {
 
   /// Exponentials of the logits over each query's largest, as bfloat16.
   LIC_FAST_TARGET void weigh(const Unit& unit, float* logits, std::uint16_t* weights) const {
-    const Band::Places& places = places_[unit.window % kWindows];
+    const Windows::Places& places = places_[unit.window % kWindows];
     const __m512 scale = _mm512_set1_ps(shared_.scale);
     const std::size_t first = unit.block * kRows;
     __m512 largest[kRows];
@@ -384,7 +386,7 @@ class TileBand {
   const std::size_t size_, channels_;
   const std::size_t chunks_, chunk_;  // that a head's numbers are multiplied in, and their size
   const std::size_t columns_;         // tiles of a row of values and the one behind them
-  std::vector<Band::Places> places_;
+  std::vector<Windows::Places> places_;
   std::vector<std::uint16_t> padding_;  // (3, heads, head_size)
   cpu::Lines<std::uint16_t> queries_;   // (kHeads, kTokens, chunks_ * kNumbers)
   cpu::Lines<std::uint32_t> keys_;      // (kHeads, chunks_, kBlocks, pairs of numbers, kRows)

@@ -18,12 +18,16 @@ namespace lic_fast::attention {
 namespace {
 
 #include "cpu/vectors_avx2.inl"
-// The kernel, of these vectors.
+// Windows, of these vectors.
+#include "attention/windows.inl"
+// The kernels.
+#include "attention/backward.inl"
 #include "attention/band.inl"
 
 }  // namespace
 
 BandKernel avx2_band() { return &Band::run; }
+BackwardKernel avx2_backward() { return &Backward::run; }
 
 }  // namespace lic_fast::attention
 

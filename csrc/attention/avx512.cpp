@@ -25,12 +25,16 @@ namespace lic_fast::attention {
 namespace {
 
 #include "cpu/vectors_avx512.inl"
-// The kernel, of these vectors.
+// Windows, of these vectors.
+#include "attention/windows.inl"
+// The kernels.
+#include "attention/backward.inl"
 #include "attention/band.inl"
 
 }  // namespace
 
 BandKernel avx512_band() { return &Band::run; }
+BackwardKernel avx512_backward() { return &Backward::run; }
 
 }  // namespace lic_fast::attention
 

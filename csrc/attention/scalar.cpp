@@ -16,11 +16,15 @@ namespace lic_fast::attention {
 namespace {
 
 #include "cpu/vectors_scalar.inl"
-// The kernel, of these vectors.
+// Windows, of these vectors.
+#include "attention/windows.inl"
+// The kernels.
+#include "attention/backward.inl"
 #include "attention/band.inl"
 
 }  // namespace
 
 BandKernel scalar_band() { return &Band::run; }
+BackwardKernel scalar_backward() { return &Backward::run; }
 
 }  // namespace lic_fast::attention

@@ -12,8 +12,8 @@ not part of the operator.
 On the CPU, float32 and bfloat16 go to ``csrc/attention``, on GPUs float32, bfloat16
 and float16 in windows of 4 or 8 go to :mod:`lic_fast.kernels.window_attention`:
 in both, shift, partition, mask and padding are addresses and no window tensor
-exists. Everything else goes to the definition, :func:`reference`. Gradients are
-those of :func:`reference_backward`, on GPUs fused as well.
+exists, and gradients are computed the same way. Everything else goes to the
+definitions, :func:`reference` and :func:`reference_backward`.
 """
 
 from __future__ import annotations
@@ -216,7 +216,9 @@ def _of_one_dtype(
     return qkv, bias_table.to(qkv.dtype), pad_value
 
 
-@torch.library.custom_op("lic_fast::window_attention_backward", mutates_args=())
+@torch.library.custom_op(
+    "lic_fast::window_attention_backward", mutates_args=(), device_types="cpu"
+)
 def _fused_backward(
     grad: Tensor,
     qkv: Tensor,
@@ -232,9 +234,45 @@ def _fused_backward(
 
     Everything is computed again: nothing of a window's size is kept in between.
     """
-    operands = _of_one_dtype(qkv, bias_table, pad_value)
-    grads = reference_backward(grad, *operands, window_size, shift, mask_value, scale)
+    numbers = (window_size, shift, mask_value, scale)
+    grads: tuple[Tensor | None, ...]
+    if current_backend() == "reference" or not _fusible(qkv, bias_table, window_size):
+        grads = reference_backward(grad, *_of_one_dtype(qkv, bias_table, pad_value), *numbers)
+    else:
+        grads = _gradients_on_cpu(grad, qkv, bias_table, pad_value, *numbers, output_mask[2])
     return _wanted(grads, (qkv, bias_table, pad_value), output_mask)
+
+
+def _gradients_on_cpu(
+    grad: Tensor,
+    qkv: Tensor,
+    bias_table: Tensor,
+    pad_value: Tensor | None,
+    window_size: int,
+    shift: int,
+    mask_value: float,
+    scale: float,
+    needs_pad: bool,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    pad = None if pad_value is None else pad_value.float()
+    grads = (
+        qkv.new_empty(qkv.shape),
+        bias_table.new_empty(bias_table.shape),
+        pad.new_empty(pad.shape) if needs_pad and pad is not None else None,
+    )
+    _C.window_attention_backward(
+        _array(grad.to(qkv.dtype)),
+        _array(qkv),
+        _array(bias_table),
+        None if pad is None else _array(pad),
+        *(None if x is None else _array(x) for x in grads),  # written to
+        window_size,
+        shift,
+        scale,
+        mask_value,
+        threads(),
+    )
+    return grads
 
 
 @_fused_backward.register_kernel("cuda")
