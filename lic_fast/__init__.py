@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lic_fast.models.checkpoint import accelerate, load
     from lic_fast.models.portable.convert import make_portable
     from lic_fast.ops.backend import backend
+    from lic_fast.ops.stamp import refresh
 
 __all__ = [
     "__version__",
@@ -32,6 +33,7 @@ __all__ = [
     "models",
     "ops",
     "rans",
+    "refresh",
     "zoo",
 ]
 
@@ -53,6 +55,7 @@ __getattr__, __dir__ = lazy_names(
         "models": None,
         "ops": None,
         "rans": None,
+        "refresh": "ops.stamp",
         "zoo": None,
     },
 )

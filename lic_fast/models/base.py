@@ -34,7 +34,6 @@ from lic_fast.models.gains import (
     interpolated,
 )
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
-from lic_fast.models.reading import weights_read_at_once
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.ops import current_backend, prepared, reused_memory, round_ste, to_symbols
 from lic_fast.ops.copies import channels_last
@@ -163,8 +162,7 @@ class SliceCompressionModel(CompressionModel):
             return transform(x)
         if x.device.type == "cpu" and current_backend() == "auto":
             x = channels_last(x)
-        with nullcontext() if torch.compiler.is_compiling() else weights_read_at_once(self):
-            return transform(x.to(transform_type(self.precision, x))).to(x.dtype)
+        return transform(x.to(transform_type(self.precision, x))).to(x.dtype)
 
     # The entropy path.
 
