@@ -9,7 +9,7 @@ the graphs. Played back it reads and writes the same memory.
 A recording holds for the size, the types, the backend and the settings that it was made with, and
 for as long as the model's parameters and buffers stay the same tensors with the same stamp
 (:mod:`lic_fast.ops.stamp`). Nothing is recorded while
-somebody has hooks in the model, while it trains, or under autocast.
+the model is not plain and unwatched (:mod:`lic_fast.ops.plain`), while it trains, or under autocast.
 
 ``model.cuda_graphs = False`` or the environment variable ``LIC_FAST_CUDA_GRAPHS=0`` turn it off.
 No GPU has run this yet; the tests play back what a dispatch mode has recorded on a CPU.
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from lic_fast.entropy.device_coding import Cut
 from lic_fast.ops import current_backend
+from lic_fast.ops.plain import plain_network, unwatched
 from lic_fast.ops.stamp import Stamp, stamp
 
 if TYPE_CHECKING:
@@ -220,7 +221,8 @@ class Graphs:
             and os.environ.get(CUDA_GRAPHS) != "0"
             and not any(torch.is_autocast_enabled(kind) for kind in ("cuda", "cpu"))
             and not model.training
-            and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+            and unwatched(model)
+            and plain_network(*model.children())
             and not any(source.is_inference() for source in _sources(model))  # have no version
         )
 
