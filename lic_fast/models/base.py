@@ -104,7 +104,8 @@ class SliceCompressionModel(CompressionModel):
         keeps the parameters' type, and so do training and whatever else needs
         gradients, and models with layers of others, which do not convert weights.
         The default is "float32", and for a portable model "bfloat16" on a CPU or GPU
-        that is faster in it: nothing depends on how its transforms round. CPUs compute in float32 for "float16", which they do not multiply.
+        that is faster in it: nothing depends on how its transforms round. CPUs compute
+        in float32 for "float16", which they do not multiply.
         The choice is no part of the state dict or the fingerprint, and a stream
         decodes at any precision: only the reconstruction's last bits change.
         """

@@ -8,8 +8,8 @@ the graphs. Played back it reads and writes the same memory.
 
 A recording holds for the size, the types, the backend and the settings that it was made with, and
 for as long as the model's parameters and buffers stay the same tensors with the same stamp
-(:mod:`lic_fast.ops.stamp`). Nothing is recorded while
-the model is not plain and unwatched (:mod:`lic_fast.ops.plain`), while it trains, or under autocast.
+(:mod:`lic_fast.ops.stamp`). Nothing is recorded while the model is not plain and unwatched
+(:mod:`lic_fast.ops.plain`), while it trains, or under autocast.
 
 ``model.cuda_graphs = False`` or the environment variable ``LIC_FAST_CUDA_GRAPHS=0`` turn it off.
 No GPU has run this yet; the tests play back what a dispatch mode has recorded on a CPU.

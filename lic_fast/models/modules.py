@@ -80,7 +80,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Conv2d(nn.Conv2d):
-    """:class:`torch.nn.Conv2d`, by :func:`lic_fast.ops.conv2d` if zero-padded and not dilated."""
+    """:class:`torch.nn.Conv2d` by :func:`lic_fast.ops.conv2d`, if zero-padded and not dilated."""
 
     def forward(
         self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None
@@ -102,7 +102,7 @@ class Conv2d(nn.Conv2d):
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """:class:`torch.nn.ConvTranspose2d`, by :func:`lic_fast.ops.conv_transpose2d` if not dilated."""
+    """:class:`torch.nn.ConvTranspose2d` by :func:`lic_fast.ops.conv_transpose2d`, if it fits."""
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """(B, N, H, W) to (B, M, H', W')."""
@@ -321,8 +321,9 @@ def _fused_shuffle(x: Tensor, conv: Any, shuffle: Any) -> bool:
 
 def plus_subpixel_conv(residual: Tensor, up: nn.Module, x: Tensor) -> Tensor:
     """The sub-pixel convolution `up` of x and `residual`, which nobody else may hold."""
-    if plain(SubpixelConv, up) and len(up) == 2:
-        conv, shuffle = up
+    layers: Any = up
+    if plain(SubpixelConv, up) and len(layers) == 2:
+        conv, shuffle = layers
         # Of filtered convolutions the sum takes as long in one step as in two.
         if _fused_shuffle(x, conv, shuffle) and tile_convolution.fits(
             x, conv.weight, conv.stride, conv.padding

@@ -422,12 +422,9 @@ class Mlp(nn.Module):
     @property
     def fusible(self) -> bool:
         """Whether :meth:`behind` computes what its modules would."""
-        layers = (self.fc1, self.fc2)
-        return (
-            plain(Linear, *layers)
-            and inactive(self.drop)
-            and None not in (layer.bias for layer in layers)
-        )
+        layers: list[Any] = [self.fc1, self.fc2]
+        biased = plain(Linear, *layers) and None not in [layer.bias for layer in layers]
+        return biased and inactive(self.drop)
 
     def behind(self, norm: Any, x: Tensor) -> Tensor:
         """The sum of x and this of the normalised x, where it is :attr:`fusible`."""

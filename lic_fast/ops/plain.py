@@ -5,14 +5,12 @@ subclasses, parametrisations, an instance's own ``forward``. So whoever computes
 for without calling them, or calls them otherwise than PyTorch would, asks here first, and where the
 answer is no calls them one by one, as ``module(x)``.
 
-A module is *plain* if its class is exactly the one that the caller knows, and *unwatched* if calling
-it runs that class's ``forward`` on ordinary parameters and nothing else. The questions are asked at
-every call, since nothing tells when the answer changes; one costs about a microsecond.
+A module is *plain* if its class is exactly the one that the caller knows, and *unwatched* if
+calling it runs that class's ``forward`` on ordinary parameters and nothing else. The questions are
+asked at every call, since nothing tells when the answer changes; one costs about a microsecond.
 """
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 from torch import nn
 from torch.nn.modules.module import _has_any_global_hook
@@ -22,7 +20,7 @@ from lic_fast.ops.stamp import ORDINARY
 __all__ = ["known", "own", "plain", "plain_network", "unwatched"]
 
 # Of others, those that models of lic_fast have in them, and that give each pixel by itself.
-_KNOWN = (
+_KNOWN = {
     nn.Dropout,
     nn.GELU,
     nn.Identity,
@@ -34,15 +32,15 @@ _KNOWN = (
     nn.ReLU,
     nn.Sequential,
     nn.Sigmoid,
-)
+}
 # By name: importing them takes seconds.
-_KNOWN_NAMES = (
+_KNOWN_NAMES = {
     ("compressai.entropy_models.entropy_models", "EntropyBottleneck"),
     ("compressai.entropy_models.entropy_models", "GaussianConditional"),
     ("compressai.ops.bound_ops", "LowerBound"),
     ("compressai.ops.parametrizers", "NonNegativeParametrizer"),
     ("torchvision.ops.stochastic_depth", "StochasticDepth"),
-)
+}
 
 Kinds = type[nn.Module] | tuple[type[nn.Module], ...]
 
@@ -95,17 +93,15 @@ def _unwatched(module: nn.Module) -> bool:
     return True
 
 
-@lru_cache(maxsize=1024)
 def known(kind: type[nn.Module]) -> bool:
     """Whether the class is of lic_fast, or another that lic_fast's models have in them.
 
     Of torch's own layers with a kernel it is not: their reach is not that of the layer that they
     were put in the place of.
     """
-    return kind in _KNOWN or own(kind) or (kind.__module__, kind.__qualname__) in _KNOWN_NAMES
+    return own(kind) or kind in _KNOWN or (kind.__module__, kind.__qualname__) in _KNOWN_NAMES
 
 
-@lru_cache(maxsize=1024)
 def own(kind: type[nn.Module]) -> bool:
     """Whether the class is of lic_fast."""
     return kind.__module__.startswith("lic_fast.")

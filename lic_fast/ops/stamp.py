@@ -12,11 +12,11 @@ as long as the :func:`stamp` of the tensors stays the same. A stamp holds, for e
   a whole. Of larger ones 65 words of 8 bytes are: one in each of 64 equal runs, and the last.
 
 So one kind of change is not seen: a write past the version counter that leaves all sampled words
-as they were. Writes to a whole tensor are always seen, those to a contiguous part of a thirty-second
-of it or more, too; those to one of a matrix's many rows or columns often are not. What is written to
-a GPU's memory past the counter is never seen, since reading it would wait for the device. Tensors
+as they were. Writes to a whole tensor are always seen, and those to a contiguous thirty-second of
+it or more; those to one of a matrix's many rows or columns often are not. What is written to a
+GPU's memory past the counter is never seen, since reading it would wait for the device. Tensors
 that were made under ``inference_mode`` have no counter: on a CPU the words alone tell, elsewhere
-nothing made of them is kept. After such a write, call :func:`lic_fast.refresh`.
+nothing made of them is kept. After a write that leaves no trace, call :func:`lic_fast.refresh`.
 """
 
 from __future__ import annotations

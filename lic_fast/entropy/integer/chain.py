@@ -87,7 +87,7 @@ def _parts(network: nn.Sequential, last: nn.Module | None) -> list[_Part] | None
             conv, shuffle = module
             if not plain(nn.PixelShuffle, shuffle) or not known(type(module)):
                 return None
-            up = shuffle.upscale_factor
+            up = int(cast(Any, shuffle).upscale_factor)
         if not unwatched(module) or not unwatched(conv):
             return None
         if activation is not None and not ended:
