@@ -100,7 +100,7 @@ def _watched() -> Iterator[_Times]:
     watch(_C, "window_attention", "window attention", lambda x, *_, **__: sides(x))
     for name in ("layer_norm", "residual_sum", "gate"):
         watch(_C, name, "norms, sums and gates", lambda x, *_, **__: sides(x))
-    watch(_C, "digests", "watching weights", lambda *_: "all")
+    watch(_C, "hash_of_samples", "stamps of weights", lambda *_: "all")
     try:
         yield times
     finally:

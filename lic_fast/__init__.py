@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lic_fast.models.originals import accelerate
     from lic_fast.models.portable.convert import make_portable
     from lic_fast.ops.backend import backend
+    from lic_fast.ops.stamp import refresh
 
 __all__ = [
     "__version__",
@@ -33,6 +34,7 @@ __all__ = [
     "models",
     "ops",
     "rans",
+    "refresh",
     "zoo",
 ]
 
@@ -54,6 +56,7 @@ __getattr__, __dir__ = lazy_names(
         "models": None,
         "ops": None,
         "rans": None,
+        "refresh": "ops.stamp",
         "zoo": None,
     },
 )

@@ -20,7 +20,6 @@ from lic_fast.entropy.coding import (
     open_stream,
 )
 from lic_fast.models import SliceCompressionModel
-from lic_fast.models.reading import weights_read_at_once
 
 PARTS = {
     "analysis": "g_a",
@@ -83,18 +82,11 @@ def works(model: SliceCompressionModel, x: Tensor) -> dict[str, Work]:
         for string in streams.z:
             decode_hyperlatent(string, z_shape, z_tables, streams.layout)
 
-    def reading(work: Work) -> Work:
-        def read() -> Any:
-            with weights_read_at_once(model):
-                return work()
-
-        return read
-
     return {
-        "analysis": reading(lambda: model.analysis(*pixels[0])),
+        "analysis": lambda: model.analysis(*pixels[0]),
         "hyper": hyper,
         "slices": slices,
-        "synthesis": reading(lambda: model.synthesis(*latents[0])),
+        "synthesis": lambda: model.synthesis(*latents[0]),
         "entropy encoding": entropy_encoding,
         "entropy decoding": entropy_decoding,
         "encode": lambda: model.encode(x),

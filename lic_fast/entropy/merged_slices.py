@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from lic_fast.ops import add_residual, onednn, winograd
 from lic_fast.ops.copies import stacked
 from lic_fast.ops.dispatch import fast_on_cpu, untrained
+from lic_fast.ops.plain import known, unwatched
 from lic_fast.ops.prepared import prepared
 
 if TYPE_CHECKING:
@@ -51,28 +52,39 @@ def may_merge(networks: SliceNetworks, latents: Tensor) -> bool:
 
 
 def alike(networks: Sequence[nn.Module]) -> bool:
-    """Whether they are slice networks that nobody watches, of one depth."""
+    """Whether they are plain and unwatched slice networks, of one depth."""
     depths = {_depth(network) for network in networks}
     return len(depths) == 1 and None not in depths
 
 
 def _depth(network: nn.Module) -> int | None:
     """Number of convolutions, None if the network is anything else than slice networks are."""
-    if not isinstance(network, nn.Sequential) or len(network) < 3 or len(network) % 2 == 0:
+    if not isinstance(network, nn.Sequential) or not known(type(network)):
+        return None
+    if not unwatched(network) or len(network) < 3 or len(network) % 2 == 0:
         return None
     for i, layer in enumerate(network):
-        if layer._forward_hooks or layer._forward_pre_hooks:
+        if not unwatched(layer):
             return None
         if i % 2:
             if type(layer) is not nn.GELU or layer.approximate != "none":
                 return None
-        elif not isinstance(layer, nn.Conv2d) or _form(layer) != ((3, 3), (1, 1), (1, 1), 1):
+        elif not _is_convolution(layer) or _form(layer) != _USUAL:
             return None
     return (len(network) + 1) // 2
 
 
-def _form(layer: nn.Conv2d) -> tuple[object, ...]:
-    return (layer.kernel_size, layer.stride, layer.padding, layer.groups)
+def _is_convolution(layer: nn.Module) -> bool:
+    kind = type(layer)
+    return kind is nn.Conv2d or (issubclass(kind, nn.Conv2d) and known(kind))
+
+
+_USUAL = ((3, 3), (1, 1), (1, 1), 1, (1, 1), "zeros")
+
+
+def _form(layer: Any) -> tuple[object, ...]:
+    names = ("kernel_size", "stride", "padding", "groups", "dilation", "padding_mode")
+    return tuple(getattr(layer, name) for name in names)
 
 
 def merged_step(networks: SliceNetworks, step: range, latents: Tensor) -> MergedStep:

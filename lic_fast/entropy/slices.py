@@ -33,6 +33,7 @@ from lic_fast.ops import add_residual, row_products, winograd
 from lic_fast.ops.copies import channels_last, stacked
 from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.exact_add_residual import exact_add_residual
+from lic_fast.ops.plain import plain_network
 from lic_fast.ops.threads import may_run_side_by_side, side_by_side
 
 __all__ = ["OverlappingQuantizer", "Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
@@ -236,21 +237,19 @@ def _branch(
 
 
 def _may_run_side_by_side(networks: SliceNetworks, latents: Tensor) -> bool:
-    """Whether mean and scale may: on the fast paths of csrc alone, and with nobody watching."""
+    """Whether mean and scale may: on the fast paths of csrc alone, of plain networks."""
     if networks.exact or not (fast_on_cpu(latents) and may_run_side_by_side()):
         return False
     kinds = (networks.mean, networks.scale, networks.mean_attention, networks.scale_attention)
-    every = [module for kind in kinds for network in kind or () for module in network.modules()]
+    roots = [network for kind in kinds for network in kind or ()]
+    if not plain_network(*roots):
+        return False
+    every = [module for network in roots for module in network.modules()]
     # Hundreds of them: what need not be asked is not.
     parameters = (p for module in every for p in module._parameters.values())
     if torch.is_grad_enabled() and not fast_on_cpu(latents, *parameters):
         return False
-    return not any(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or (isinstance(module, nn.Conv2d) and not _is_csrc(module, latents))
-        for module in every
-    )
+    return all(_is_csrc(layer, latents) for layer in every if isinstance(layer, nn.Conv2d))
 
 
 def _is_csrc(layer: nn.Conv2d, latents: Tensor) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lic_fast.models.modules import Sequential, watched
+from lic_fast.models.modules import Sequential
 from lic_fast.ops.bands import in_bands, rows_of_band
 from lic_fast.ops.dispatch import inference, untrained
+from lic_fast.ops.plain import plain_network
 
 __all__ = ["BandedSequential", "banded"]
 
@@ -28,8 +29,8 @@ def banded(
     """``layers(x)``, in bands where the backend is the fast one and the map is large.
 
     Args:
-        owner: The module that `layers` belongs to. Where somebody has hooks in it, to whom maps
-            would come in pieces, there are no bands.
+        owner: The module that `layers` belongs to. Where it is not plain and unwatched throughout
+            there are no bands: maps would come in pieces, and other modules may see further.
         layers: See :func:`lic_fast.ops.bands.in_bands`, as for the rest.
         x: (B, N, H, W).
         halo: See there.
@@ -43,7 +44,7 @@ def banded(
     # Most maps are small, and to look through a module's modules takes a while.
     if rows_of_band(x, halo=halo, width=width, align=align, wide=True) >= x.shape[2]:
         return layers(x)
-    if not untrained(owner) or any(map(watched, owner.modules())):
+    if not untrained(owner) or not plain_network(owner):
         return layers(x)
     if (scale * x.shape[2]) % 1 != 0:
         return layers(x)
@@ -75,6 +76,7 @@ class BandedSequential(Sequential):
     ) -> None:
         super().__init__(*layers)
         self._first, self._last = first, last
+        self._count = len(layers)
         self._bands: dict[str, Any] = {"halo": halo, "scale": scale, "align": align}
         self._widest = widest
 
@@ -82,7 +84,8 @@ class BandedSequential(Sequential):
         self, x: Tensor, residual: Tensor | None = None, last: nn.Module | None = None
     ) -> Tensor:
         """See :class:`Sequential`."""
-        if self._first is None or residual is not None or last is not None:
+        banded_as_built = self._first is not None and len(self) == self._count
+        if not banded_as_built or residual is not None or last is not None:
             return super().forward(x, residual, last)
         layers = list(self)
         before, run, after = (

@@ -42,15 +42,18 @@ from lic_fast.models.inputs import (
     checked_strings,
 )
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
-from lic_fast.models.reading import weights_read_at_once
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.models.tables import check_quantiles, check_scales
 from lic_fast.ops import current_backend, prepared, round_ste, to_symbols
 from lic_fast.ops.copies import channels_last
 from lic_fast.ops.dispatch import fast_bfloat16, transform_type
+from lic_fast.ops.plain import own
 from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["Precision", "SliceCompressionModel"]
+
+# Children with weights that only the entropy path has.
+_ENTROPY_MODELS = ("entropy_bottleneck", "gaussian_conditional")
 
 Precision = Literal["float32", "bfloat16", "float16"]
 """A floating-point type, by its name in torch."""
@@ -73,6 +76,7 @@ class SliceCompressionModel(CompressionModel):
             and played back from then on; see :mod:`lic_fast.models.graphs`.
         z_downsampling: Pixels per element of z along each side.
         arguments: The constructor's keywords, enough to build the model again.
+        M: Channels of the latents.
         y_gain: (qualities, M), by which the latents are multiplied before they are rounded, for
             each anchor of the qualities; None in a model of one rate.
         y_inv_gain: (qualities, M), by which the decoded latents are multiplied, likewise.
@@ -93,6 +97,7 @@ class SliceCompressionModel(CompressionModel):
     cc_mean_transforms: nn.ModuleList
     cc_scale_transforms: nn.ModuleList
     lrp_transforms: nn.ModuleList
+    M: int
     num_slices: int
     max_support_slices: int
     arguments: dict[str, Any]
@@ -106,9 +111,10 @@ class SliceCompressionModel(CompressionModel):
         "float32" stands for the type that parameters and input have. With the
         others weights stay as they are and are converted once; the entropy path
         keeps the parameters' type, and so do training and whatever else needs
-        gradients. The default is "float32", and for a portable model "bfloat16" on
-        a CPU or GPU that is faster in it: nothing depends on how its transforms
-        round. CPUs compute in float32 for "float16", which they do not multiply.
+        gradients, and models with layers of others, which do not convert weights.
+        The default is "float32", and for a portable model "bfloat16" on a CPU or GPU
+        that is faster in it: nothing depends on how its transforms round. CPUs compute
+        in float32 for "float16", which they do not multiply.
         The choice is no part of the state dict or the fingerprint, and a stream
         decodes at any precision: only the reconstruction's last bits change.
         """
@@ -172,8 +178,19 @@ class SliceCompressionModel(CompressionModel):
             return transform(x)
         if x.device.type == "cpu" and current_backend() == "auto":
             x = channels_last(x)
-        with nullcontext() if torch.compiler.is_compiling() else weights_read_at_once(self):
-            return transform(x.to(transform_type(self.precision, x))).to(x.dtype)
+        dtype = transform_type(self.precision, x)
+        if dtype != x.dtype and not self._converts_weights():
+            dtype = x.dtype
+        return transform(x.to(dtype)).to(x.dtype)
+
+    def _converts_weights(self) -> bool:
+        """Whether the transforms' layers are lic_fast's, which take inputs of another type."""
+        return all(
+            not module._parameters or own(type(module))
+            for name, child in self.named_children()
+            if name not in _ENTROPY_MODELS
+            for module in child.modules()
+        )
 
     # The entropy path.
 

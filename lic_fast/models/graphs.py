@@ -7,9 +7,9 @@ that picture is computed on a side stream, as ``torch.cuda.graph`` asks, and the
 the graphs. Played back it reads and writes the same memory.
 
 A recording holds for the size, the types, the backend and the settings that it was made with, and
-for as long as the model's parameters and buffers stay the same tensors with the same versions;
-writes through ``.data`` that keep a tensor's address are not seen. Nothing is recorded while
-somebody has hooks in the model, while it trains, or under autocast.
+for as long as the model's parameters and buffers stay the same tensors with the same stamp
+(:mod:`lic_fast.ops.stamp`). Nothing is recorded while the model is not plain and unwatched
+(:mod:`lic_fast.ops.plain`), while it trains, or under autocast.
 
 ``model.cuda_graphs = False`` or the environment variable ``LIC_FAST_CUDA_GRAPHS=0`` turn it off.
 No GPU has run this yet; the tests play back what a dispatch mode has recorded on a CPU.
@@ -32,6 +32,8 @@ from torch import Tensor, nn
 
 from lic_fast.entropy.device_coding import Cut
 from lic_fast.ops import current_backend
+from lic_fast.ops.plain import plain_network, unwatched
+from lic_fast.ops.stamp import Stamp, stamp
 
 if TYPE_CHECKING:
     from lic_fast.models.base import SliceCompressionModel
@@ -160,14 +162,14 @@ class _Recording(NamedTuple):
     job: Any
     parts: list[Callable[[], None]]
     sources: list[Tensor]
-    stamp: list[tuple[int, int]]
+    stamp: Stamp
 
     def holds(self, sources: list[Tensor]) -> bool:
         """Whether these are the tensors that it was made with, unchanged."""
         return (
             len(sources) == len(self.sources)
             and all(one is other for one, other in zip(sources, self.sources, strict=True))
-            and _stamp(sources) == self.stamp
+            and stamp(sources) == self.stamp
         )
 
 
@@ -219,7 +221,8 @@ class Graphs:
             and os.environ.get(CUDA_GRAPHS) != "0"
             and not any(torch.is_autocast_enabled(kind) for kind in ("cuda", "cpu"))
             and not model.training
-            and not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+            and unwatched(model)
+            and plain_network(*model.children())
             and not any(source.is_inference() for source in _sources(model))  # have no version
         )
 
@@ -277,7 +280,7 @@ class Graphs:
                 f"CUDA graphs are off for this model, which runs without: {error}", stacklevel=2
             )
         else:
-            self._recordings[key] = _Recording(job, parts, sources, _stamp(sources))
+            self._recordings[key] = _Recording(job, parts, sources, stamp(sources))
         return result
 
 
@@ -321,10 +324,6 @@ def _sources(model: nn.Module) -> list[Tensor]:
         for tensor in (*module._parameters.values(), *module._buffers.values())
         if tensor is not None
     ]
-
-
-def _stamp(sources: list[Tensor]) -> list[tuple[int, int]]:
-    return [(source._version, source.data_ptr()) for source in sources]
 
 
 _GRAPHS: WeakKeyDictionary[nn.Module, Graphs] = WeakKeyDictionary()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lic_fast.entropy import Quantizer
 from lic_fast.ops import round_ste
+from lic_fast.ops.plain import plain
 
 __all__ = ["image_of", "likelihoods_of", "rounder", "unmixed"]
 
@@ -21,6 +22,9 @@ def likelihoods_of(bottleneck: EntropyBottleneck, z: Tensor) -> Tensor:
     if torch.is_autocast_enabled(z.device.type):
         with torch.autocast(z.device.type, enabled=False):
             return likelihoods_of(bottleneck, z.float())
+    if not plain(EntropyBottleneck, bottleneck):
+        _, found = bottleneck(z)
+        return found
     values = z.transpose(0, 1)
     mode = "noise" if bottleneck.training else "dequantize"
     rounded = bottleneck.quantize(

@@ -7,18 +7,21 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lic_fast import ops
 from lic_fast.models.modules import (
     Linear,
     Sequential,
+    applied,
     conv,
     conv1x1,
     conv3x3,
-    normed,
+    inactive,
     subpel_conv3x3,
 )
+from lic_fast.ops.plain import plain
 
 __all__ = [
     "WindowAttention",
@@ -83,19 +86,29 @@ class WindowAttention(nn.Module):
         self, x: Tensor, residual: Tensor | None = None, norm: nn.Module | None = None
     ) -> Tensor:
         """(B, H, W, C) to (B, H, W, C), of the norm of x, and added to `residual`, if given."""
+        height, width = x.shape[1:3]
+        fused = plain(Linear, self.qkv)
+        if fused:
+            qkv = applied(self.qkv, x, norm=norm)
+        else:  # the map of padded tokens is not just its bias
+            x = x if norm is None else norm(x)
+            below, right = -height % self.window_size, -width % self.window_size
+            qkv = self.qkv(F.pad(x, (0, 0, 0, right, 0, below)))
         attended = ops.window_attention(
-            normed(self.qkv, norm, x),
+            qkv,
             self.relative_position_bias_table,
             window_size=self.window_size,
             shift=self.shift,
-            pad_value=self.qkv.bias,
+            pad_value=self.qkv.bias if fused else None,
             scale=self.qk_scale,
             dropout=self.attn_drop if self.training else 0.0,
         )
-        if self.proj_drop.training and self.proj_drop.p > 0:
-            out = self.proj_drop(self.proj(attended))
-            return out if residual is None else residual + out
-        return self.proj(attended, residual=residual)
+        if not fused:
+            attended = attended[:, :height, :width]
+        if inactive(self.proj_drop):
+            return applied(self.proj, attended, residual=residual)
+        out = self.proj_drop(self.proj(attended))
+        return out if residual is None else residual + out
 
 
 def _with_gelu(layers: Sequence[nn.Module]) -> Sequential:
@@ -197,7 +210,9 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        return self.conv(x, residual=x, last=self.activation)
+        if plain(Sequential, self.conv):
+            return self.conv(x, residual=x, last=self.activation)
+        return self.activation(self.conv(x) + x)
 
 
 def residual_units(channels: int, activation: type[nn.Module]) -> list[nn.Module]:

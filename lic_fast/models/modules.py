@@ -10,15 +10,20 @@ from typing import Any, cast
 
 import torch
 from compressai.layers import GDN as CompressaiGDN
+from compressai.ops.bound_ops import LowerBound
+from compressai.ops.parametrizers import NonNegativeParametrizer
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
 from lic_fast import ops
 from lic_fast.entropy.integer.activation import ExactGELU, ExactLeakyReLU, ExactReLU
 from lic_fast.entropy.integer.chain import integer_chain
-from lic_fast.entropy.integer.conv import IntegerConv2d
+from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
 from lic_fast.ops import tile_convolution
 from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.linear import activated
 from lic_fast.ops.onednn import Activation, Pair
+from lic_fast.ops.plain import plain, unwatched
 from lic_fast.ops.row_products import Norm
 
 __all__ = [
@@ -29,17 +34,21 @@ __all__ = [
     "Linear",
     "Sequential",
     "SubpixelConv",
+    "activation_of",
     "added",
+    "applied",
     "conv",
     "conv1x1",
     "conv3x3",
     "deconv",
     "fused_norm",
-    "fusible",
-    "normed",
+    "gdn_over",
+    "inactive",
+    "plain_conv",
+    "plain_norm",
+    "plus_subpixel_conv",
     "subpel_conv3x3",
     "subpixel_conv",
-    "watched",
 ]
 
 
@@ -65,18 +74,21 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
-        if self.weight is None or self.bias is None:
+        if not _of_channels(self):
             return super().forward(x)
         return ops.layer_norm(x, self.weight, self.bias, self.eps)
 
 
 class Conv2d(nn.Conv2d):
-    """:class:`torch.nn.Conv2d`, zero-padded and not dilated, by :func:`lic_fast.ops.conv2d`."""
+    """:class:`torch.nn.Conv2d` by :func:`lic_fast.ops.conv2d`, if zero-padded and not dilated."""
 
     def forward(
         self, x: Tensor, activation: Activation = "none", residual: Tensor | None = None
     ) -> Tensor:
         """(B, N, H, W) to (B, M, H', W')."""
+        if not _ordinary(self):
+            out = super().forward(x)
+            return activated(out if residual is None else out + residual, activation)
         return ops.conv2d(
             x,
             self.weight,
@@ -90,10 +102,12 @@ class Conv2d(nn.Conv2d):
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """:class:`torch.nn.ConvTranspose2d`, not dilated, by :func:`lic_fast.ops.conv_transpose2d`."""
+    """:class:`torch.nn.ConvTranspose2d` by :func:`lic_fast.ops.conv_transpose2d`, if it fits."""
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         """(B, N, H, W) to (B, M, H', W')."""
+        if not _ordinary(self) or self.groups != 1:
+            return super().forward(x)
         return ops.conv_transpose2d(
             x,
             self.weight,
@@ -109,9 +123,10 @@ class GDN(CompressaiGDN):
 
     def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
         """(B, C, H, W) to (B, C, H, W), in place of x where that is allowed."""
-        if fast_on_cpu(x, self.beta, self.gamma):
+        sources = self._sources() if fast_on_cpu(x, self.beta, self.gamma) else None
+        if sources is not None:
             # Made once, so that what is packed of them stays.
-            beta, gamma = ops.prepared("gdn", [self.beta, self.gamma], self._effective)
+            beta, gamma = ops.prepared("gdn", sources, self._effective)
         else:
             beta, gamma = self._effective()
         return ops.gdn(x, gamma, beta, inverse=self.inverse, overwrite=overwrite)
@@ -119,6 +134,17 @@ class GDN(CompressaiGDN):
     def _effective(self) -> tuple[Tensor, Tensor]:
         """Beta and gamma as the equation has them, from the parameters that are trained."""
         return self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)
+
+    def _sources(self) -> list[Tensor] | None:
+        """All that beta and gamma are computed from, None if not by the usual modules alone."""
+        parts = (self.beta_reparam, self.gamma_reparam)
+        if not plain(NonNegativeParametrizer, *parts):
+            return None
+        bounds = [part.lower_bound for part in parts]
+        if not plain(LowerBound, *bounds):
+            return None
+        constants = [part.pedestal for part in parts] + [bound.bound for bound in bounds]
+        return [self.beta, self.gamma, *constants]
 
 
 class Sequential(nn.Sequential):
@@ -146,15 +172,13 @@ class Sequential(nn.Sequential):
             summed = residual is not None and i + 1 == final
             fuse = i + 1 < len(layers) and not summed
             following = activation_of(layers[i + 1]) if fuse else None
-            # The largest maps of a model stand between a convolution and its norm.
-            fresh = i > 0 and isinstance(layers[i - 1], (nn.Conv2d, nn.ConvTranspose2d))
-            seen = watched(layer)
-            if not seen and isinstance(layer, (Conv2d, Linear, IntegerConv2d)):
+            if plain(_FUSING, layer):
                 x = layer(x, following or "none", skip)
-            elif not seen and isinstance(layer, SubpixelConv) and skip is None:
+            elif skip is None and plain(SubpixelConv, layer):
                 x = layer(x, following or "none")
-            elif not seen and isinstance(layer, GDN) and skip is None:
-                x = layer(x, overwrite=fresh and not watched(layers[i - 1]))
+            elif skip is None and plain(GDN, layer):
+                # The largest maps of a model stand between a convolution and its norm.
+                x = layer(x, overwrite=i > 0 and plain(_MAKING, layers[i - 1]))
                 following = None
             else:
                 x = layer(x) if skip is None else layer(x) + skip
@@ -163,9 +187,16 @@ class Sequential(nn.Sequential):
         return x
 
 
+_FUSING = (Conv2d, Linear, IntegerConv2d, IntegerLinear)
+"""Layers that take an activation and a residual."""
+
+_MAKING = (Conv2d, ConvTranspose2d, IntegerConv2d)
+"""Layers whose result is their own, and may be overwritten."""
+
+
 def activation_of(module: nn.Module) -> Activation | None:
     """The name under which an operator fuses this activation, None if it does not."""
-    if watched(module):
+    if not unwatched(module):
         return None
     if type(module) is ExactGELU or (type(module) is nn.GELU and module.approximate == "none"):
         return "gelu"
@@ -178,35 +209,78 @@ def activation_of(module: nn.Module) -> Activation | None:
     return None
 
 
-def fusible(kind: type[nn.Module], *modules: nn.Module) -> bool:
-    """Whether all modules are of this class itself and nobody watches them."""
-    return all(type(module) is kind and not watched(module) for module in modules)
+def applied(
+    layer: nn.Module,
+    x: Tensor,
+    activation: Activation = "none",
+    residual: Tensor | None = None,
+    norm: nn.Module | None = None,
+) -> Tensor:
+    """``activation(layer(norm(x)) + residual)``, in one step where the modules are lic_fast's.
+
+    Otherwise each is called by itself, as PyTorch would.
+    """
+    if norm is not None:
+        if plain(Linear, layer):
+            return layer(x, activation, residual, norm)
+        x = norm(x)
+    if plain(_FUSING, layer):
+        return layer(x, activation, residual)
+    if residual is None and plain(SubpixelConv, layer):
+        return layer(x, activation)
+    out = layer(x)
+    return activated(out if residual is None else out + residual, activation)
+
+
+def gdn_over(gdn: nn.Module, x: Tensor, maker: nn.Module) -> Tensor:
+    """The normalised x, written over it where the convolution that made it has no other use."""
+    if plain(GDN, gdn) and plain(_MAKING, maker):
+        return gdn(x, overwrite=True)
+    return gdn(x)
+
+
+def inactive(module: nn.Module | None) -> bool:
+    """Whether a dropout or stochastic depth gives back what it is given, and nobody asks for it."""
+    if not plain((nn.Dropout, StochasticDepth, nn.Identity), module):
+        return False
+    kept: Any = module
+    return not kept.training or getattr(kept, "p", 0) == 0
+
+
+def plain_norm(norm: nn.Module | None) -> bool:
+    """Whether it is lic_fast's or torch's norm of channels, with factors and offsets."""
+    return plain((LayerNorm, nn.LayerNorm), norm) and _of_channels(norm)
+
+
+def plain_conv(conv: nn.Module) -> bool:
+    """Whether it is a convolution of lic_fast's, of stride 1 and of all channels."""
+    if not plain(Conv2d, conv):
+        return False
+    form: Any = conv
+    return _ordinary(form) and form.stride == (1, 1) and form.groups == 1
 
 
 def fused_norm(norm: nn.Module | None, x: Tensor) -> tuple[Tensor, Norm | None]:
     """X and the norm of it that an operator is to compute, or its norm and None."""
     if norm is None:
         return x, None
-    if (
-        isinstance(norm, LayerNorm)
-        and fusible(LayerNorm, norm)
-        and norm.weight is not None
-        and norm.bias is not None
-    ):
-        return x, (norm.weight, norm.bias, norm.eps)
+    if plain(LayerNorm, norm) and _of_channels(norm):
+        factors: Any = norm
+        return x, (factors.weight, factors.bias, factors.eps)
     return norm(x), None
 
 
-def normed(linear: nn.Module, norm: nn.Module | None, x: Tensor) -> Tensor:
-    """The linear map of the norm of x, in one step where nobody wants what is between."""
-    if isinstance(linear, Linear) and fusible(Linear, linear):
-        return linear(x, norm=norm)
-    return linear(x if norm is None else norm(x))
+def _of_channels(norm: Any) -> bool:
+    return len(norm.normalized_shape) == 1 and norm.weight is not None and norm.bias is not None
 
 
-def watched(module: nn.Module) -> bool:
-    """Whether it has hooks."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _ordinary(conv: Any) -> bool:
+    """Whether a convolution is as the operators know it: zero-padded and not dilated."""
+    return (
+        conv.dilation == (1, 1)
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+    )
 
 
 class SubpixelConv(Sequential):
@@ -220,24 +294,20 @@ class SubpixelConv(Sequential):
         self, x: Tensor, activation: Activation = "none"
     ) -> Tensor:
         """(B, N, H, W) to (B, M, r * H, r * W), behind the activation."""
-        return subpixel_conv(x, self[0], self[1], activation)
-
-    def added_to(self, residual: Tensor, x: Tensor) -> Tensor:
-        """The result for x, and `residual`, which nobody else may hold."""
-        conv: Any = self[0]
-        shuffle: Any = self[1]
-        fused = not watched(self) and _fused_shuffle(x, conv, shuffle)
-        # Of filtered convolutions the sum takes as long in one step as in two.
-        if not fused or not tile_convolution.fits(x, conv.weight, conv.stride, conv.padding):
-            return added(residual, self(x))
-        return _in_one_step(x, conv, shuffle, residual=residual)
+        if len(self) == 2:
+            return subpixel_conv(x, self[0], self[1], activation)
+        for layer in self:
+            x = layer(x)
+        return activated(x, activation)
 
 
 def subpixel_conv(x: Tensor, conv: Any, shuffle: Any, activation: Activation = "none") -> Tensor:
-    """A :class:`Conv2d`, the activation and a :class:`torch.nn.PixelShuffle`."""
-    if not _fused_shuffle(x, conv, shuffle):
-        return shuffle(conv(x, activation))
-    return _in_one_step(x, conv, shuffle, activation=activation)
+    """A :class:`Conv2d`, a :class:`torch.nn.PixelShuffle` and the activation."""
+    if _fused_shuffle(x, conv, shuffle):
+        return _in_one_step(x, conv, shuffle, activation=activation)
+    if plain(nn.PixelShuffle, shuffle):
+        return shuffle(applied(conv, x, activation))
+    return activated(shuffle(conv(x)), activation)
 
 
 def _in_one_step(x: Tensor, conv: Any, shuffle: Any, **following: Any) -> Tensor:
@@ -246,9 +316,20 @@ def _in_one_step(x: Tensor, conv: Any, shuffle: Any, **following: Any) -> Tensor
 
 
 def _fused_shuffle(x: Tensor, conv: Any, shuffle: Any) -> bool:
-    if not isinstance(conv, Conv2d) or watched(conv) or watched(shuffle):
-        return False
-    return conv.stride == (1, 1) and conv.groups == 1 and fast_on_cpu(x, conv.weight)
+    return plain_conv(conv) and plain(nn.PixelShuffle, shuffle) and fast_on_cpu(x, conv.weight)
+
+
+def plus_subpixel_conv(residual: Tensor, up: nn.Module, x: Tensor) -> Tensor:
+    """The sub-pixel convolution `up` of x and `residual`, which nobody else may hold."""
+    layers: Any = up
+    if plain(SubpixelConv, up) and len(layers) == 2:
+        conv, shuffle = layers
+        # Of filtered convolutions the sum takes as long in one step as in two.
+        if _fused_shuffle(x, conv, shuffle) and tile_convolution.fits(
+            x, conv.weight, conv.stride, conv.padding
+        ):
+            return _in_one_step(x, conv, shuffle, residual=residual)
+    return added(residual, up(x))
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ No GPU has run this yet; the tests run it on a CPU.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -189,10 +189,8 @@ class Decoding:
 
 def _buffers(model: SliceCompressionModel, z_shape: tuple[int, int], like: Tensor) -> ImageBuffers:
     rows, columns = (model.z_downsampling // 16 * side for side in z_shape)
-    networks: Any = model.cc_mean_transforms
-    channels = sum(len(network[-1].weight) for network in networks)
     bottleneck = model.entropy_bottleneck.channels
-    return ImageBuffers((bottleneck, *z_shape), (channels, rows, columns), like)
+    return ImageBuffers((bottleneck, *z_shape), (model.M, rows, columns), like)
 
 
 def _gains(anchors: Tensor | None, like: Tensor) -> Tensor | None:

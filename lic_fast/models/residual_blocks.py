@@ -8,20 +8,28 @@ from typing import Any
 from torch import Tensor, nn
 
 from lic_fast import ops
+from lic_fast.entropy.integer.norm import ExactGDN
 from lic_fast.models.bands import banded
 from lic_fast.models.modules import (
     GDN,
     Conv2d,
     SubpixelConv,
     added,
+    applied,
     conv1x1,
     conv3x3,
-    fusible,
+    gdn_over,
+    plain_conv,
+    plus_subpixel_conv,
     subpel_conv3x3,
 )
 from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.plain import plain
 
 __all__ = ["ResidualBlock", "ResidualBlockUpsample", "ResidualBlockWithStride"]
+
+_GDN = (GDN, ExactGDN)
+"""Whose result is its own, or that of the convolution before, and may be overwritten."""
 
 
 class ResidualBlock(nn.Module):
@@ -36,20 +44,21 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, H, W)."""
         skip = x if self.skip is None else self.skip(x)
-        if fusible(Conv2d, self.conv2) and fast_on_cpu(x, skip):
+        if plain_conv(self.conv2) and fast_on_cpu(x, skip):
             return self.with_skip(x, skip)
-        return added(self.conv2(self.conv1(x, "leaky_relu"), "leaky_relu"), skip)
+        # What an activation gives is nobody else's.
+        return added(applied(self.conv2, applied(self.conv1, x, "leaky_relu"), "leaky_relu"), skip)
 
     def with_skip(
         self, x: Tensor, skip: Tensor, factor: float = 1.0, out: Tensor | None = None
     ) -> Tensor:
         """The branch of x and `factor` times this skip, written to `out` if there is one.
 
-        Where nobody has hooks in the second convolution, and no gradient is asked for with `out`.
+        Where the second convolution is plain, and no gradient is asked for with `out`.
         """
         last: Any = self.conv2
         return ops.skipped_conv2d(
-            self.conv1(x, "leaky_relu"),
+            applied(self.conv1, x, "leaky_relu"),
             last.weight,
             last.bias,
             skip,
@@ -73,8 +82,8 @@ class ResidualBlockWithStride(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, H / stride, W / stride)."""
-        if not isinstance(self.conv1, Conv2d):
-            return self._whole(x)  # in integers, of small maps
+        if not plain(Conv2d, self.conv1):
+            return self._whole(x)
         stride = self.conv1.stride[0]
         return banded(
             self,
@@ -87,8 +96,11 @@ class ResidualBlockWithStride(nn.Module):
         )
 
     def _whole(self, x: Tensor) -> Tensor:
-        out = self.gdn(self.conv2(self.conv1(x, "leaky_relu")), overwrite=True)
-        return added(out, x) if self.skip is None else self.skip(x, residual=out)
+        out = self.conv2(applied(self.conv1, x, "leaky_relu"))
+        out = gdn_over(self.gdn, out, self.conv2)
+        if self.skip is not None:
+            return applied(self.skip, x, residual=out)
+        return added(out, x) if plain(_GDN, self.gdn) else out + x
 
 
 class ResidualBlockUpsample(nn.Module):
@@ -103,15 +115,18 @@ class ResidualBlockUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, H, W) to (B, M, upsample * H, upsample * W)."""
-        if not isinstance(self.conv, Conv2d):
-            return self._whole(x)  # in integers, of small maps
-        shuffle: Any = self.upsample[1]
+        if not plain(Conv2d, self.conv) or not plain(SubpixelConv, self.upsample):
+            return self._whole(x)
+        shuffle: Any = self.upsample[-1]
+        if not plain(nn.PixelShuffle, shuffle):
+            return self._whole(x)
         scale = shuffle.upscale_factor
         width = scale**2 * self.conv.out_channels * x.shape[3]
         return banded(self, self._whole, x, halo=2, scale=scale, width=width)
 
     def _whole(self, x: Tensor) -> Tensor:
-        out = self.igdn(self.conv(self.subpel_conv(x, "leaky_relu")), overwrite=True)
-        if isinstance(self.upsample, SubpixelConv):
-            return self.upsample.added_to(out, x)
-        return added(out, self.upsample(x))
+        out = self.conv(applied(self.subpel_conv, x, "leaky_relu"))
+        out = gdn_over(self.igdn, out, self.conv)
+        if plain(_GDN, self.igdn):
+            return plus_subpixel_conv(out, self.upsample, x)
+        return out + self.upsample(x)

@@ -38,13 +38,17 @@ from lic_fast.models.modules import (
     Conv2d,
     LayerNorm,
     Linear,
+    applied,
     fused_norm,
-    normed,
+    inactive,
+    plain_conv,
+    plain_norm,
     subpixel_conv,
 )
 from lic_fast.ops.bands import in_bands
 from lic_fast.ops.copies import dense
 from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.plain import plain
 from lic_fast.ops.subpixel import pixels_first, shuffled
 
 __all__ = ["SymmetricalTransFormer"]
@@ -333,13 +337,16 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H/2, W/2, 2C), (B, 2H, 2W, C/2) or (B, H, W, C)."""
-        if self.training:
-            return self._whole(x)
         resample: Any = self.downsample
+        usual = resample is None or plain((PatchMerging, PatchSplit), resample)
+        if self.training or not usual or not plain(Block, *self.blocks):
+            return self._whole(x)
         scale = Fraction(1) if resample is None else resample.scale
         # Each shifted block brings what is wrong at a band's edges one window further in.
-        blocks: Any = self.blocks
-        shifted = sum(block.attn.shift > 0 for block in blocks)
+        attention: list[Any] = [block.attn for block in self.blocks]
+        if not plain(WindowAttention, *attention):
+            return self._whole(x)
+        shifted = sum(attn.shift > 0 for attn in attention)
         out = banded(
             self,
             lambda x: self._whole(dense(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
@@ -389,13 +396,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        if self.training:
+        skipped = not self.training and inactive(self.drop_path)
+        if skipped and plain(WindowAttention, self.attn):
+            x = self.attn(x, residual=x, norm=self.norm1)
+        else:
             x = x + self.drop_path(self.attn(self.norm1(x)))
-            return x + self.drop_path(self.mlp(self.norm2(x)))
-        x = self.attn(x, residual=x, norm=self.norm1)
-        if not isinstance(self.norm2, nn.LayerNorm):
-            return x + self.mlp(self.norm2(x))
-        return self.mlp.behind(self.norm2, x)
+        if skipped and plain(Mlp, self.mlp) and plain_norm(self.norm2) and self.mlp.fusible:
+            return self.mlp.behind(self.norm2, x)
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class Mlp(nn.Module):
@@ -409,10 +417,17 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
-        return self.drop(self.fc2(self.drop(self.fc1(x, "gelu"))))
+        return self.drop(self.fc2(self.drop(applied(self.fc1, x, "gelu"))))
 
-    def behind(self, norm: nn.LayerNorm, x: Tensor) -> Tensor:
-        """The sum of x and this of the normalised x, without dropout."""
+    @property
+    def fusible(self) -> bool:
+        """Whether :meth:`behind` computes what its modules would."""
+        layers: list[Any] = [self.fc1, self.fc2]
+        biased = plain(Linear, *layers) and None not in [layer.bias for layer in layers]
+        return biased and inactive(self.drop)
+
+    def behind(self, norm: Any, x: Tensor) -> Tensor:
+        """The sum of x and this of the normalised x, where it is :attr:`fusible`."""
         return ops.feed_forward(
             x,
             norm.weight,
@@ -441,7 +456,7 @@ class PatchMerging(nn.Module):
         corners = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
         # (0, 0), (1, 0), (0, 1), (1, 1)
         corners = dense(corners.permute(0, 1, 3, 4, 2, 5)).flatten(3)
-        return normed(self.reduction, self.norm, corners)
+        return applied(self.reduction, corners, norm=self.norm)
 
 
 class PatchSplit(nn.Module):
@@ -456,8 +471,9 @@ class PatchSplit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        weight = self.reduction.weight
-        if fast_on_cpu(x, weight):
+        fused = plain(Linear, self.reduction) and self.reduction.bias is None
+        if fused and fast_on_cpu(x, self.reduction.weight):
+            weight: Tensor = self.reduction.weight
             weight = ops.prepared("split", [weight], lambda: pixels_first(weight.detach(), 2))
             x, factors = fused_norm(self.norm, x)
             return shuffled(ops.linear(x, weight, norm=factors), 2)
@@ -470,7 +486,13 @@ class EndConv(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to pixels (B, 3, p * H, p * W)."""
-        layers: Any = self
+        layers: list[Any] = list(self)
+        if (
+            len(layers) != 3
+            or not all(plain_conv(layer) for layer in layers[::2])
+            or not plain(nn.PixelShuffle, layers[1])
+        ):
+            return super().forward(x)
         wide, shuffle, last = layers
         scale = shuffle.upscale_factor
 

@@ -32,11 +32,14 @@ from lic_fast.models.modules import (
     LayerNorm,
     Linear,
     Sequential,
+    activation_of,
     added,
+    applied,
     conv1x1,
     conv3x3,
-    fusible,
-    normed,
+    inactive,
+    plain_conv,
+    plain_norm,
     subpel_conv3x3,
 )
 from lic_fast.models.residual_blocks import (
@@ -45,6 +48,7 @@ from lic_fast.models.residual_blocks import (
     ResidualBlockWithStride,
 )
 from lic_fast.ops.dispatch import fast_on_cpu, untrained
+from lic_fast.ops.plain import plain
 
 __all__ = ["TCM"]
 
@@ -300,9 +304,9 @@ class WMSA(nn.Module):
         self, x: Tensor, residual: Tensor | None = None, norm: nn.Module | None = None
     ) -> Tensor:
         """(B, H, W, C) to (B, H, W, C), of the norm of x, and added to `residual`, if given."""
-        qkv = normed(self.embedding_layer, norm, x)
+        qkv = applied(self.embedding_layer, x, norm=norm)
         attended = self._attend(qkv) if self.attention is None else self.attention(qkv)
-        return self.linear(attended, residual=residual)
+        return applied(self.linear, attended, residual=residual)
 
     def _attend(self, qkv: Tensor) -> Tensor:
         return ops.window_attention(
@@ -329,15 +333,19 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """(B, H, W, C) to (B, H, W, C), written to `out` if there is one, where no gradient is."""
-        if self.training:
+        skipped = not self.training and inactive(self.drop_path)
+        if skipped and plain(WMSA, self.msa):
+            x = self.msa(x, residual=x, norm=self.ln1)
+        else:
             x = x + self.drop_path(self.msa(self.ln1(x)))
-            return x + self.drop_path(self.mlp(self.ln2(x)))
-        x = self.msa(x, residual=x, norm=self.ln1)
-        first: Any = self.mlp[0]
-        second: Any = self.mlp[2]
-        if not fusible(Linear, first, second) or not fusible(LayerNorm, self.ln2):
+        if not skipped or not plain(Sequential, self.mlp):
+            x = x + self.drop_path(self.mlp(self.ln2(x)))
+            return x if out is None else out.copy_(x)
+        layers: list[Any] = list(self.mlp)
+        if not plain_norm(self.ln2) or not _is_perceptron(layers):
             x = self.mlp(self.ln2(x), residual=x)
             return x if out is None else out.copy_(x)
+        first, _, second = layers
         return ops.feed_forward(
             x,
             self.ln2.weight,
@@ -349,6 +357,16 @@ class Block(nn.Module):
             eps=self.ln2.eps,
             out=out,
         )
+
+
+def _is_perceptron(layers: list[Any]) -> bool:
+    """Whether they are a linear map with a bias, GELU, and another such map."""
+    return (
+        len(layers) == 3
+        and plain(Linear, *layers[::2])
+        and activation_of(layers[1]) == "gelu"
+        and None not in (layer.bias for layer in layers[::2])
+    )
 
 
 class ConvTransBlock(nn.Module):
@@ -375,23 +393,33 @@ class ConvTransBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 2C, H, W) to (B, 2C, H, W)."""
-        attention = self.trans_block.msa
-        if attention.attention is not None:
-            return self._whole(x)  # in integers, of small maps
+        attention: Any = self.trans_block.msa if plain(Block, self.trans_block) else None
+        if not plain(WMSA, attention) or attention.attention is not None:
+            return self._whole(x)  # in integers maps are small
         # The windows' shift, or the two 3x3 convolutions.
         halo = max(2, attention.shift)
         width = x.shape[1] * x.shape[3]
         return banded(self, self._whole, x, halo=halo, width=width, align=attention.window_size)
 
     def _whole(self, x: Tensor) -> Tensor:
-        plain = fusible(Conv2d, self.conv1_1) and fusible(ResidualBlock, self.conv_block)
-        plain = plain and fusible(Conv2d, self.conv_block.conv2) and not self.training
-        if plain and fast_on_cpu(x) and untrained(self):
+        if self._may_halve() and fast_on_cpu(x) and untrained(self):
             return self._halves(x)
         conv, trans = self.conv1_1(x).chunk(2, 1)
-        conv = added(self.conv_block(conv), conv)
+        branch = self.conv_block(conv)
+        conv = added(branch, conv) if plain(ResidualBlock, self.conv_block) else branch + conv
         trans = self.trans_block(trans.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return self.conv1_2(torch.cat([conv, trans], 1), residual=x)
+        return applied(self.conv1_2, torch.cat([conv, trans], 1), residual=x)
+
+    def _may_halve(self) -> bool:
+        block: Any = self.conv_block
+        return (
+            not self.training
+            and plain(Conv2d, self.conv1_1)
+            and plain(ResidualBlock, block)
+            and block.skip is None
+            and plain_conv(block.conv2)
+            and plain(Block, self.trans_block)
+        )
 
     def _halves(self, x: Tensor) -> Tensor:
         """The same, with each half read and written where it lies: nothing is put together."""
@@ -401,7 +429,7 @@ class ConvTransBlock(nn.Module):
         # One skip is the residual block's own, the other lies around it.
         self.conv_block.with_skip(conv, conv, 2.0, out=conv_out.permute(0, 3, 1, 2))
         self.trans_block(trans.permute(0, 2, 3, 1), out=trans_out)
-        return self.conv1_2(both.permute(0, 3, 1, 2), residual=x)
+        return applied(self.conv1_2, both.permute(0, 3, 1, 2), residual=x)
 
 
 class SWAtten(nn.Module):
@@ -435,7 +463,7 @@ class SWAtten(nn.Module):
         """(B, C, H, W) to (B, C, H, W)."""
         x = self.in_conv(x)
         values, logits = self.conv_a(x), self.conv_b(self.non_local_block(x))
-        if fusible(nn.Sigmoid, self.gate):
+        if plain(nn.Sigmoid, self.gate):
             return self.out_conv(ops.gate(values, logits, x))
         return self.out_conv(values * self.gate(logits) + x)
 

@@ -29,6 +29,7 @@ from lic_fast.models.layers import (
     slice_networks,
 )
 from lic_fast.models.modules import GDN, Sequential, conv, conv1x1, deconv
+from lic_fast.ops.plain import plain
 
 __all__ = ["WACNN", "WindowAttentionModule"]
 
@@ -209,4 +210,6 @@ class ResidualWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
         tokens = x.permute(0, 2, 3, 1)
-        return self.attn(tokens, residual=tokens).permute(0, 3, 1, 2)
+        if plain(WindowAttention, self.attn):
+            return self.attn(tokens, residual=tokens).permute(0, 3, 1, 2)
+        return (self.attn(tokens) + tokens).permute(0, 3, 1, 2)

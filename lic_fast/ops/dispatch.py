@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lic_fast import _C
 from lic_fast.ops import onednn
 from lic_fast.ops.backend import current_backend
+from lic_fast.ops.stamp import ORDINARY
 
 __all__ = [
     "exact_on_cpu",
@@ -26,7 +27,7 @@ __all__ = [
 def exact_on_cpu(x: Tensor) -> bool:
     """Whether the CPU's code for integer networks may run: on real memory, outside tracing."""
     return (
-        type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
+        type(x) in ORDINARY  # subclasses, as of fake tensors, have no memory
         and x.device.type == "cpu"
         and current_backend() == "auto"
         and not torch.compiler.is_compiling()
@@ -45,7 +46,9 @@ def inference(x: Tensor, *others: Tensor | None) -> bool:
     """Whether the backend is the fast one, no gradient follows and nobody is tracing."""
     return (
         current_backend() == "auto"
-        and type(x) in (Tensor, nn.Parameter)  # subclasses, as of fake tensors, have no memory
+        # Subclasses, as of fake tensors, have no memory.
+        and type(x) in ORDINARY
+        and all(other is None or type(other) in ORDINARY for other in others)
         and untraced(x, *others)
     )
 

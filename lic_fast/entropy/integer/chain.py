@@ -20,6 +20,7 @@ from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.integer_layer import Activation, Quantizer
 from lic_fast.ops.integer_network import IntegerNetwork, Layer
+from lic_fast.ops.plain import known, plain, unwatched
 from lic_fast.ops.prepared import prepared
 
 __all__ = ["IntegerChain", "integer_chain", "layer_of"]
@@ -53,7 +54,8 @@ def integer_chain(
     if residual and parts[-1].activation != "none" and last is None:
         return None
     # Other networks may have the same layers.
-    key = ("integer chain", tuple((type(part.conv), part.activation, part.up) for part in parts))
+    form = tuple((type(p.conv), p.conv.stride, p.activation, p.up) for p in parts)
+    key = ("integer chain", form)
     return prepared(key, list(network.buffers()), lambda: IntegerChain(parts))
 
 
@@ -74,7 +76,7 @@ class _Part(NamedTuple):
 
 
 def _parts(network: nn.Sequential, last: nn.Module | None) -> list[_Part] | None:
-    """The layers of the network, None if something else is among them or watches it."""
+    """The layers of the network, None if something else is among them, or they are watched."""
     parts: list[_Part] = []
     ended = True
     for module in network if last is None else [*network, last]:
@@ -83,10 +85,10 @@ def _parts(network: nn.Sequential, last: nn.Module | None) -> list[_Part] | None
         up = 1
         if isinstance(module, nn.Sequential) and len(module) == 2:
             conv, shuffle = module
-            if type(shuffle) is not nn.PixelShuffle or _watched(shuffle):
+            if not plain(nn.PixelShuffle, shuffle) or not known(type(module)):
                 return None
-            up = shuffle.upscale_factor
-        if _watched(module) or _watched(conv):
+            up = int(cast(Any, shuffle).upscale_factor)
+        if not unwatched(module) or not unwatched(conv):
             return None
         if activation is not None and not ended:
             parts[-1] = parts[-1]._replace(activation=activation)
@@ -102,10 +104,6 @@ def _parts(network: nn.Sequential, last: nn.Module | None) -> list[_Part] | None
 def _kind(first: nn.Module) -> type[nn.Module]:
     """What all layers of a chain are: of pixels, or of tokens."""
     return IntegerLinear if type(first) is IntegerLinear else IntegerConv2d
-
-
-def _watched(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class IntegerChain:

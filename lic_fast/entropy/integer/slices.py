@@ -27,6 +27,7 @@ from lic_fast.ops.exact_quantize import exact_quantize
 from lic_fast.ops.integer_layer import Quantizer
 from lic_fast.ops.integer_network import IntegerNetwork, Layer
 from lic_fast.ops.integer_program import Call, run_programs
+from lic_fast.ops.plain import plain_network
 from lic_fast.ops.prepared import prepared
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ def integer_slices(networks: SliceNetworks, latents: Tensor) -> IntegerSlices | 
     if not all(_is_chain(network) for network in every):
         return None
     attention = [*(networks.mean_attention or ()), *(networks.scale_attention or ())]
-    numbers = _numbers([*every, *attention])
-    if numbers is None:
+    if not plain_network(*every, *attention):
         return None
-    made = prepared("integer slices", numbers, lambda: _made_of(networks))
+    numbers, kinds = _numbers([*every, *attention])
+    key = ("integer slices", networks.max_support_slices, kinds)
+    made = prepared(key, numbers, lambda: _made_of(networks))
     return made if made is not None and made.shared else None
 
 
@@ -60,21 +62,21 @@ def _made_of(networks: SliceNetworks) -> IntegerSlices | None:
         return None
 
 
-def _numbers(networks: list[Any]) -> list[Tensor] | None:
-    """All buffers, the first layer's weights first; None if somebody watches a module.
+def _numbers(networks: list[Any]) -> tuple[list[Tensor], tuple[type[nn.Module], ...]]:
+    """All buffers, the first layer's weights first, and the classes of all modules.
 
     There are thousands, for every picture: this takes a fifth of the time of
     :meth:`torch.nn.Module.buffers`.
     """
-    found: list[Tensor] = []
+    found: list[Tensor | None] = []
+    kinds: list[type[nn.Module]] = []
     waiting = networks[::-1]
     while waiting:
         module = waiting.pop()
-        if module._forward_hooks or module._forward_pre_hooks:
-            return None
+        kinds.append(type(module))
         found.extend(module._buffers.values())
-        waiting.extend(reversed(module._modules.values()))
-    return [x for x in found if x is not None]
+        waiting.extend(m for m in reversed(module._modules.values()) if m is not None)
+    return [x for x in found if x is not None], tuple(kinds)
 
 
 def _is_chain(network: Any) -> bool:
