@@ -8,12 +8,9 @@ from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from compressai.entropy_models import EntropyBottleneck, EntropyModel, GaussianConditional
-from compressai.models import CompressionModel
 from torch import Tensor, nn
 
 from lic_fast import ops
-from lic_fast.ans import CdfTables
 from lic_fast.entropy import LatentStreams, Quantizer, SliceLatents, SliceNetworks, run_slices
 from lic_fast.entropy.coding import (
     SliceDecoder,
@@ -24,15 +21,7 @@ from lic_fast.entropy.coding import (
     open_stream,
 )
 from lic_fast.models import on_device
-from lic_fast.models.fingerprint import fingerprint
-from lic_fast.models.gains import (
-    DEFAULT,
-    Quality,
-    anchor_qualities,
-    check_quality,
-    first_gains,
-    interpolated,
-)
+from lic_fast.models.gains import ModelWithGains, Quality
 from lic_fast.models.inputs import (
     MAX_PIXELS,
     check_latents,
@@ -42,9 +31,8 @@ from lic_fast.models.inputs import (
     checked_strings,
 )
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
-from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
-from lic_fast.models.tables import check_quantiles, check_scales
-from lic_fast.ops import current_backend, prepared, round_ste, to_symbols
+from lic_fast.models.stored import StoredModel
+from lic_fast.ops import current_backend, round_ste, to_symbols
 from lic_fast.ops.copies import channels_last
 from lic_fast.ops.dispatch import fast_bfloat16, transform_type
 from lic_fast.ops.plain import own
@@ -59,7 +47,7 @@ Precision = Literal["float32", "bfloat16", "float16"]
 """A floating-point type, by its name in torch."""
 
 
-class SliceCompressionModel(CompressionModel):
+class SliceCompressionModel(ModelWithGains, StoredModel):
     """An autoencoder whose latents are coded by the channel-slice entropy model.
 
     The transforms, :meth:`analysis` and :meth:`synthesis`, may round as they
@@ -77,9 +65,6 @@ class SliceCompressionModel(CompressionModel):
         z_downsampling: Pixels per element of z along each side.
         arguments: The constructor's keywords, enough to build the model again.
         M: Channels of the latents.
-        y_gain: (qualities, M), by which the latents are multiplied before they are rounded, for
-            each anchor of the qualities; None in a model of one rate.
-        y_inv_gain: (qualities, M), by which the decoded latents are multiplied, likewise.
     """
 
     _precision: Precision | None = None
@@ -89,8 +74,6 @@ class SliceCompressionModel(CompressionModel):
     cuda_graphs: bool = True
     z_downsampling: ClassVar[int] = 64
 
-    entropy_bottleneck: EntropyBottleneck
-    gaussian_conditional: GaussianConditional
     h_a: nn.Module
     h_mean_s: nn.Module
     h_scale_s: nn.Module
@@ -101,8 +84,6 @@ class SliceCompressionModel(CompressionModel):
     num_slices: int
     max_support_slices: int
     arguments: dict[str, Any]
-    y_gain: nn.Parameter | None
-    y_inv_gain: nn.Parameter | None
 
     @property
     def precision(self) -> Precision:
@@ -221,56 +202,6 @@ class SliceCompressionModel(CompressionModel):
                 "a portable model's entropy path is defined in float32: leave the model in it, "
                 "and set model.precision for transforms of another type"
             )
-
-    # Gains.
-
-    def _make_gains(self, qualities: int, channels: int) -> None:
-        """Gives the model gains, if it is to have any; for constructors."""
-        first = first_gains(qualities, channels) if qualities else None
-        self.y_gain = None if first is None else nn.Parameter(first)
-        self.y_inv_gain = None if first is None else nn.Parameter(1 / first)
-
-    @property
-    def anchor_qualities(self) -> list[float]:
-        """The qualities at which gains are trained, ascending; empty in a model of one rate."""
-        return [] if self.y_gain is None else anchor_qualities(len(self.y_gain))
-
-    def _qualities(
-        self, quality: Quality | None, images: int, default: float | None = DEFAULT
-    ) -> list[float] | None:
-        """The quality of each image; None in a model of one rate.
-
-        Raises:
-            ValueError: The model is of one rate and a quality is given, or it is of many and none
-                is given where there is no default; or a quality is not one.
-        """
-        if self.y_gain is None:
-            if quality is not None:
-                raise ValueError(
-                    "this model has no gains: it codes at the one rate that it was trained for, "
-                    "and takes no quality"
-                )
-            return None
-        if quality is None:
-            if default is None:
-                raise ValueError(
-                    "this model codes at many rates: strings are decoded with the quality that "
-                    "they were coded with, which compress gives beside them"
-                )
-            quality = default
-        return check_quality(quality, images)
-
-    def _scaled(self, y: Tensor, quality: list[float] | None) -> Tensor:
-        """Latents as the entropy path sees them."""
-        if quality is None or self.y_gain is None:
-            return y
-        return y * interpolated(self.y_gain, quality).to(y.dtype)
-
-    def _unscaled(self, y_hat: Tensor, quality: list[float] | None) -> Tensor:
-        """Decoded latents as the synthesis reads them."""
-        if quality is None or self.y_inv_gain is None:
-            return y_hat
-        return y_hat * interpolated(self.y_inv_gain, quality).to(y_hat.dtype)
 
     def _medians(self) -> Tensor:
         return self.entropy_bottleneck.quantiles[:, 0, 1].detach().view(1, -1, 1, 1)
@@ -551,117 +482,6 @@ class SliceCompressionModel(CompressionModel):
             quality=self._qualities(quality, len(y_strings), None),
         )
         return {"x_hat": self.decode(streams)}
-
-    # Tables and weights.
-
-    def cdf_tables(self) -> tuple[CdfTables, CdfTables]:
-        """The tables of z and of y, prepared for the coder.
-
-        Raises:
-            ValueError: They are missing (:meth:`update` makes them) or impossible.
-        """
-        return (
-            self._prepared("entropy_bottleneck", self.entropy_bottleneck),
-            self._prepared("gaussian_conditional", self.gaussian_conditional),
-        )
-
-    def _prepared(self, name: str, module: EntropyModel) -> CdfTables:
-        buffers = (module._quantized_cdf, module._cdf_length, module._offset)
-        if any(buffer.is_meta for buffer in buffers):
-            raise ValueError(f"{name}'s CDF tables are on meta: without numbers nothing is coded")
-        if any(buffer.numel() == 0 for buffer in buffers):
-            raise ValueError(
-                f"{name} has no CDF tables: call update() once after loading or training"
-            )
-        return prepared(
-            "tables",
-            buffers,
-            lambda: CdfTables(*(buffer.detach().cpu().numpy() for buffer in buffers)),
-        )
-
-    def update(
-        self,
-        scale_table: Sequence[float] | Tensor | None = None,
-        force: bool = False,
-        update_quantiles: bool = False,
-    ) -> bool:
-        """Makes the CDF tables; see :meth:`compressai.models.CompressionModel.update`.
-
-        A portable model has them from its file, for good: made again elsewhere, by
-        other rounding, they would be other tables.
-
-        Args:
-            scale_table: Ascending scales of y's tables; CompressAI's 64 if None.
-            force: Make tables anew that there are already.
-            update_quantiles: Set the quantiles of z's prior from its weights first.
-
-        Returns:
-            Whether any tables were made.
-
-        Raises:
-            ValueError: The model is portable, and `force` is set; or the tables would be larger
-                than tables may be: the prior's quantiles or a scale are out of bounds.
-        """
-        if self.portable:
-            if not force:
-                return False
-            raise ValueError("a portable model's CDF tables are part of it: they are not remade")
-        if force or self.entropy_bottleneck._offset.numel() == 0:
-            if update_quantiles:
-                self.entropy_bottleneck._update_quantiles()
-            check_quantiles(self.entropy_bottleneck)
-        if scale_table is not None:
-            check_scales(self.gaussian_conditional, scale_table)
-        return super().update(scale_table, force=force)
-
-    def fingerprint(self) -> bytes:
-        """Eight bytes that tell models apart whose weights or CDF tables differ.
-
-        See :func:`lic_fast.models.fingerprint.fingerprint`.
-        """
-        return fingerprint(self)
-
-    def load_state_dict(
-        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
-    ) -> Any:
-        """Loads weights, published names included.
-
-        Old and new names of the factorised prior and a ``module.`` prefix are
-        understood. CDF tables that the state dict leaves out are emptied, since
-        they belong to other weights: :meth:`update` makes them again.
-
-        Args:
-            state_dict: Entries of this model, or of the original implementation.
-            strict: As for :meth:`torch.nn.Module.load_state_dict`.
-            assign: As for :meth:`torch.nn.Module.load_state_dict`.
-
-        Raises:
-            RuntimeError: Names or shapes do not fit and `strict` is set.
-        """
-        entries = with_derived_buffers(normalize_state_dict(state_dict), self)
-        # Tables have the size that their model's scales ask for.
-        for name, module in self.named_modules():
-            if isinstance(module, EntropyModel):
-                for buffer_name, buffer in module.named_buffers(recurse=False):
-                    entry = entries.get(f"{name}.{buffer_name}")
-                    if entry is not None and entry.shape != buffer.shape:
-                        setattr(module, buffer_name, buffer.new_empty(entry.shape))
-        return nn.Module.load_state_dict(self, entries, strict=strict, assign=assign)
-
-    @classmethod
-    def from_state_dict(cls, state_dict: Mapping[str, Any]) -> SliceCompressionModel:
-        """A model whose widths are inferred from the entries, holding a copy of them.
-
-        Args:
-            state_dict: Names and values, published names included.
-
-        Raises:
-            CheckpointError: The entries are not those of this class; the message
-                names what was missing and what was left over.
-        """
-        from lic_fast.models.checkpoint import build_from_state_dict
-
-        return build_from_state_dict(cls, state_dict)
 
 
 def _joined(images: Sequence[Tensor]) -> Tensor:

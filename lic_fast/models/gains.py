@@ -12,12 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = [
     "BEST",
     "DEFAULT",
     "WORST",
+    "ModelWithGains",
     "Quality",
     "anchor_qualities",
     "check_quality",
@@ -108,3 +109,64 @@ def interpolated(gains: Tensor, quality: Sequence[float]) -> Tensor:
     part = torch.tensor(parts, device=gains.device, dtype=gains.dtype)[:, None]
     between = torch.lerp(logarithms[index], logarithms[index + 1], part)
     return between.exp()[:, :, None, None]
+
+
+class ModelWithGains:
+    """What a model of many rates does with its gains, and a model of one rate instead.
+
+    Attributes:
+        y_gain: (qualities, M), by which the latents are multiplied before they are rounded, for
+            each anchor of the qualities; None in a model of one rate.
+        y_inv_gain: (qualities, M), by which the decoded latents are multiplied, likewise.
+    """
+
+    y_gain: nn.Parameter | None
+    y_inv_gain: nn.Parameter | None
+
+    def _make_gains(self, qualities: int, channels: int) -> None:
+        """Gives the model gains, if it is to have any; for constructors."""
+        first = first_gains(qualities, channels) if qualities else None
+        self.y_gain = None if first is None else nn.Parameter(first)
+        self.y_inv_gain = None if first is None else nn.Parameter(1 / first)
+
+    @property
+    def anchor_qualities(self) -> list[float]:
+        """The qualities at which gains are trained, ascending; empty in a model of one rate."""
+        return [] if self.y_gain is None else anchor_qualities(len(self.y_gain))
+
+    def _qualities(
+        self, quality: Quality | None, images: int, default: float | None = DEFAULT
+    ) -> list[float] | None:
+        """The quality of each image; None in a model of one rate.
+
+        Raises:
+            ValueError: The model is of one rate and a quality is given, or it is of many and none
+                is given where there is no default; or a quality is not one.
+        """
+        if self.y_gain is None:
+            if quality is not None:
+                raise ValueError(
+                    "this model has no gains: it codes at the one rate that it was trained for, "
+                    "and takes no quality"
+                )
+            return None
+        if quality is None:
+            if default is None:
+                raise ValueError(
+                    "this model codes at many rates: strings are decoded with the quality that "
+                    "they were coded with, which compress gives beside them"
+                )
+            quality = default
+        return check_quality(quality, images)
+
+    def _scaled(self, y: Tensor, quality: list[float] | None) -> Tensor:
+        """Latents as the entropy path sees them."""
+        if quality is None or self.y_gain is None:
+            return y
+        return y * interpolated(self.y_gain, quality).to(y.dtype)
+
+    def _unscaled(self, y_hat: Tensor, quality: list[float] | None) -> Tensor:
+        """Decoded latents as the synthesis reads them."""
+        if quality is None or self.y_inv_gain is None:
+            return y_hat
+        return y_hat * interpolated(self.y_inv_gain, quality).to(y_hat.dtype)
