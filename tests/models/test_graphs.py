@@ -44,7 +44,7 @@ def _as_on_a_gpu():
 
 
 def encode(net, x, graphs, layout=LANES):
-    return on_device.encode(net, x, layout, graphs)
+    return on_device.encode(net, x, layout, graphs=graphs)
 
 
 def eager():
