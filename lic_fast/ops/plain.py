@@ -28,6 +28,7 @@ _KNOWN = {
     nn.LeakyReLU,
     nn.Linear,
     nn.ModuleList,
+    nn.ParameterList,
     nn.PixelShuffle,
     nn.ReLU,
     nn.Sequential,
