@@ -21,6 +21,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -108,6 +109,9 @@ def launch(run: Path, threads: int, more: Sequence[str | Path]) -> None:
             stderr=output,
             start_new_session=True,
         )
+    # Linux weighs sessions, not processes, where it groups them (man 7 sched, "autogroup").
+    with suppress(OSError):
+        Path(f"/proc/{started.pid}/autogroup").write_text(str(NICE))
     (run / "process.json").write_text(json.dumps({"pid": started.pid}) + "\n")
     print(f"process {started.pid}; its words go to {run / 'output.txt'}")
 
