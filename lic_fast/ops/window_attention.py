@@ -216,9 +216,7 @@ def _of_one_dtype(
     return qkv, bias_table.to(qkv.dtype), pad_value
 
 
-@torch.library.custom_op(
-    "lic_fast::window_attention_backward", mutates_args=(), device_types="cpu"
-)
+@torch.library.custom_op("lic_fast::window_attention_backward", mutates_args=(), device_types="cpu")
 def _fused_backward(
     grad: Tensor,
     qkv: Tensor,
