@@ -2,8 +2,8 @@
 
 Forward passes are in the configurations of the models at 768x512 pixels, in float32, on all of
 torch's threads; `traffic` in the extra information is the least that must be moved: qkv in, the
-result out. Gradients are in those of a training step of WACNN with N=64, M=192 on 8 crops of 128x128
-pixels; rounds are processor time, as training shares its machine.
+result out. Gradients are in those of a training step of WACNN with N=64, M=192 on 8 crops of
+128x128 pixels; their times are the processor's, so that other programs do not count.
 """
 
 from __future__ import annotations
