@@ -1,10 +1,14 @@
-"""Window attention beside its definition, in the configurations of the models at 768x512 pixels.
+"""Window attention and its gradients beside their definitions, on the CPU.
 
-One forward pass on all of torch's threads, float32 on the CPU; `traffic` in the extra information
-is the least that must be moved: qkv in, the result out.
+Forward passes are in the configurations of the models at 768x512 pixels, in float32, on all of
+torch's threads; `traffic` in the extra information is the least that must be moved: qkv in, the
+result out. Gradients are in those of a training step of WACNN with N=64, M=192 on 8 crops of
+128x128 pixels; their times are the processor's, so that other programs do not count.
 """
 
 from __future__ import annotations
+
+import time
 
 import pytest
 import torch
@@ -47,3 +51,35 @@ def test_window_attention(benchmark, name, backend):
     with lic_fast.backend(backend):
         actual = benchmark.pedantic(attend, rounds=15, warmup_rounds=2)
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+TRAINING = {
+    # batch, height, width, channels, heads, window, shift
+    "WACNN, window 8": (8, 32, 32, 64, 8, 8, 4),
+    "WACNN, window 4": (8, 8, 8, 192, 8, 4, 2),
+}
+
+
+@pytest.mark.benchmark(timer=time.process_time)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+@pytest.mark.parametrize("name", TRAINING)
+def test_gradients(benchmark, name, backend, dtype):
+    batch, height, width, channels, heads, window, shift = TRAINING[name]
+    torch.manual_seed(0)
+    grad = torch.randn(batch, height, width, channels).to(dtype)
+    qkv = torch.randn(batch, height, width, 3 * channels).to(dtype)
+    table = torch.randn((2 * window - 1) ** 2, heads)
+    benchmark.group = f"gradients of window attention, {name}, {dtype}"
+
+    def differentiate():
+        return torch.ops.lic_fast.window_attention_backward(
+            grad, qkv, table, None, window, shift, -100.0, 0.3, [True, True, False]
+        )
+
+    with lic_fast.backend("reference"):
+        expected = differentiate()
+    with lic_fast.backend(backend):
+        actual = benchmark.pedantic(differentiate, rounds=15, warmup_rounds=2)
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1
+    torch.testing.assert_close(actual[0], expected[0], rtol=tolerance, atol=tolerance)

@@ -1,5 +1,7 @@
 // The Python face of the window attention: arrays in, checked, and out.
 
+#include "attention/bindings.hpp"
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -11,7 +13,6 @@
 #include <string>
 #include <type_traits>
 
-#include "attention/bindings.hpp"
 #include "attention/window_attention.hpp"
 #include "cpu/isa.hpp"
 

@@ -1,7 +1,8 @@
+#include "attention/window_attention.hpp"
+
 #include <cstddef>
 #include <vector>
 
-#include "attention/window_attention.hpp"
 #include "cpu/thread_pool.hpp"
 
 namespace lic_fast::attention {

@@ -232,12 +232,14 @@ def _fused_backward(
 
     Everything is computed again: nothing of a window's size is kept in between.
     """
-    numbers = (window_size, shift, mask_value, scale)
     grads: tuple[Tensor | None, ...]
     if current_backend() == "reference" or not _fusible(qkv, bias_table, window_size):
-        grads = reference_backward(grad, *_of_one_dtype(qkv, bias_table, pad_value), *numbers)
+        operands = _of_one_dtype(qkv, bias_table, pad_value)
+        grads = reference_backward(grad, *operands, window_size, shift, mask_value, scale)
     else:
-        grads = _gradients_on_cpu(grad, qkv, bias_table, pad_value, *numbers, output_mask[2])
+        grads = _gradients_on_cpu(
+            grad, qkv, bias_table, pad_value, window_size, shift, mask_value, scale, output_mask[2]
+        )
     return _wanted(grads, (qkv, bias_table, pad_value), output_mask)
 
 
@@ -253,24 +255,23 @@ def _gradients_on_cpu(
     needs_pad: bool,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     pad = None if pad_value is None else pad_value.float()
-    grads = (
-        qkv.new_empty(qkv.shape),
-        bias_table.new_empty(bias_table.shape),
-        pad.new_empty(pad.shape) if needs_pad and pad is not None else None,
-    )
+    grad_qkv, grad_table = qkv.new_empty(qkv.shape), bias_table.new_empty(bias_table.shape)
+    grad_pad = pad.new_empty(pad.shape) if needs_pad and pad is not None else None
     _C.window_attention_backward(
         _array(grad.to(qkv.dtype)),
         _array(qkv),
         _array(bias_table),
         None if pad is None else _array(pad),
-        *(None if x is None else _array(x) for x in grads),  # written to
+        _array(grad_qkv),
+        _array(grad_table),
+        None if grad_pad is None else _array(grad_pad),
         window_size,
         shift,
         scale,
         mask_value,
         threads(),
     )
-    return grads
+    return grad_qkv, grad_table, grad_pad
 
 
 @_fused_backward.register_kernel("cuda")

@@ -1,8 +1,8 @@
-// What the transforms consist of, maps of rows, window attention, convolutions by minimal filtering
-// and by tiles and what stands between them: on every instruction set the scalar build's results,
-// which tests/ops holds to the definitions, but for rounding, for windows, heads and channels that
-// are no whole vectors. Every array is of just its size. Run under AddressSanitizer and
-// UndefinedBehaviorSanitizer.
+// What the transforms consist of, maps of rows, window attention and its gradients, convolutions by
+// minimal filtering and by tiles and what stands between them: on every instruction set the scalar
+// build's results, which tests/ops holds to the definitions, but for rounding, for windows, heads
+// and channels that are no whole vectors. Every array is of just its size. Run under
+// AddressSanitizer and UndefinedBehaviorSanitizer.
 
 #include <algorithm>
 #include <cmath>
@@ -73,6 +73,40 @@ void check_attention(std::mt19937& random) {
         shift,        0.3f, -100.0f, sizeof(T) == 2, qkv.data(), padded ? pad.data() : nullptr,
         table.data(), out};
     attention::window_attention(problem, isa, 2);
+  });
+}
+
+/// Gradients of the map, and, in one array, those that are sums over it.
+template <class T>
+void check_attention_backward(std::mt19937& random) {
+  const std::size_t window = 1 + below(random, 9), heads = 1 + below(random, 3);
+  const std::size_t size = 1 + below(random, 40), width = heads * size;
+  const std::size_t batch = 1 + below(random, 2);
+  const std::size_t rows = 1 + below(random, 20), columns = 1 + below(random, 20);
+  const std::size_t tokens = batch * rows * columns, shift = below(random, window);
+  const std::size_t entries = (2 * window - 1) * (2 * window - 1) * heads;
+  const auto grad = numbers<T>(random, tokens * width),
+             qkv = numbers<T>(random, tokens * 3 * width);
+  const auto pad = numbers<float>(random, 3 * width), table = numbers<float>(random, entries);
+  const bool padded = below(random, 2) == 1;
+  const auto compute = [&](cpu::Isa isa, T* of_qkv, float* of_table, float* of_pad) {
+    const attention::Problem problem{
+        batch,        rows,   columns, heads,          size,       window,
+        shift,        0.3f,   -100.0f, sizeof(T) == 2, qkv.data(), padded ? pad.data() : nullptr,
+        table.data(), nullptr};
+    attention::window_attention_backward(
+        problem, {grad.data(), of_qkv, of_table, padded ? of_pad : nullptr}, isa, 2);
+  };
+  check_alike<T>(tokens * 3 * width, [&](cpu::Isa isa, T* of_qkv) {
+    std::vector<float> of_table(entries), of_pad(3 * width);
+    compute(isa, of_qkv, of_table.data(), of_pad.data());
+  });
+  check_alike<float>(entries + (padded ? 3 * width : 0), [&](cpu::Isa isa, float* sums) {
+    std::vector<T> of_qkv(tokens * 3 * width);
+    std::vector<float> of_table(entries), of_pad(padded ? 3 * width : 0);
+    compute(isa, of_qkv.data(), of_table.data(), of_pad.data());
+    std::copy(of_table.begin(), of_table.end(), sums);
+    std::copy(of_pad.begin(), of_pad.end(), sums + entries);
   });
 }
 
@@ -302,6 +336,8 @@ int main() {
   for (int i = 0; i < 40; ++i) {
     check_attention<float>(random);
     check_attention<std::uint16_t>(random);
+    check_attention_backward<float>(random);
+    check_attention_backward<std::uint16_t>(random);
     check_channels<float>(random);
     check_channels<std::uint16_t>(random);
     check_copy<float>(random);
