@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "models": {"ops", "entropy"},
     "zoo": {"models"},
     "codec": {"models", "entropy"},
-    "training": {"models", "codec"},
+    "training": {"models", "codec", "ops"},
     "cli": {"codec", "models", "training", "zoo"},
 }
 
