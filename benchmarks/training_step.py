@@ -132,14 +132,14 @@ def _report(
     path: Path, recipe: Recipe, threads: int, times: dict[str, list[tuple[float, ...]]]
 ) -> str:
     data, machine = recipe.data, describe("cpu")
+    steps = len(next(iter(times.values())))
     processor = f"{machine['cpu']} ({', '.join(machine['instruction_sets'])})"
     lines = [
         "# A training step",
         "",
-        f"`python -m benchmarks.training_step {path}` on {processor}, torch "
+        f"`python -m benchmarks.training_step {path} --steps {steps}` on {processor}, torch "
         f"{machine['versions']['torch']}: {data.batch} crops of {data.crop}x{data.crop}, "
-        f"{threads} thread(s), seconds of CPU time, medians of "
-        f"{len(next(iter(times.values())))} steps that took turns.",
+        f"{threads} thread(s), seconds of CPU time, medians of steps that took turns.",
         "",
         f"| contender | {' | '.join(PARTS)} |",
         "|---|---|---|---|---|",
