@@ -9,6 +9,7 @@ import lic_fast
 from lic_fast.entropy import LatentStreams
 from lic_fast.models import WACNN
 from lic_fast.models.gains import anchor_qualities, first_gains, interpolated
+from lic_fast.models.portable.calibration import one_anchor_each
 from tests.models.portable.making import portable
 from tests.models.tiny import CLASSES, pictures, tiny
 
@@ -162,6 +163,14 @@ def test_gains_are_part_of_the_fingerprint():
     with torch.no_grad():
         net.y_inv_gain[0, 0] += 0.5
     assert net.fingerprint() != before
+
+
+def test_covariances_see_every_anchor_equally_often():
+    latents = [(torch.tensor(picture), torch.tensor(a)) for picture in range(6) for a in range(3)]
+    few = one_anchor_each(latents, 3)
+    assert [(int(p), int(a)) for p, a in few] == [(i, i % 3) for i in range(6)]
+    assert one_anchor_each(latents[:6], 3) == latents[:6]
+    assert one_anchor_each(latents, 0) == latents
 
 
 def test_a_portable_model_is_calibrated_at_all_anchors():

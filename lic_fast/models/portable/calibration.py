@@ -18,7 +18,15 @@ from lic_fast.models.portable.statistics import Code, observe
 from lic_fast.models.tcm import WMSA
 from lic_fast.ops.integer_layer import Quantizer
 
-__all__ = ["Calibration", "Progress", "attentions", "calibrate", "coder", "latents_of"]
+__all__ = [
+    "Calibration",
+    "Progress",
+    "attentions",
+    "calibrate",
+    "coder",
+    "latents_of",
+    "one_anchor_each",
+]
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and how much there is."""
@@ -106,6 +114,26 @@ def latents_of(
                 latents.append((y.contiguous(), z_hat.contiguous()))
         told("latents", i + 1, len(images))
     return latents
+
+
+def one_anchor_each(
+    latents: Sequence[tuple[Tensor, Tensor]], anchors: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Of the latents of each picture those at one anchor, at each anchor of equally many pictures.
+
+    Ranges are of all latents, for which one look at each will do. Covariances, which take most of
+    a conversion's time, are means, to which the anchors of one picture add little.
+
+    Args:
+        latents: From :func:`latents_of`.
+        anchors: Of the model's qualities; 0 for a model of one rate.
+
+    Returns:
+        All of them if there are fewer pictures than anchors.
+    """
+    if anchors == 0 or len(latents) < anchors**2:
+        return list(latents)
+    return [pair for i, pair in enumerate(latents) if i % anchors == i // anchors % anchors]
 
 
 def _batched(image: Tensor) -> Tensor:

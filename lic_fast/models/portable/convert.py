@@ -18,6 +18,7 @@ from lic_fast.models.portable.calibration import (
     calibrate,
     coder,
     latents_of,
+    one_anchor_each,
 )
 from lic_fast.models.portable.maps import ENTROPY_PATH
 from lic_fast.models.portable.statistics import covariances, passes
@@ -73,7 +74,9 @@ def make_portable(
     if float16:
         _round_transforms(source)
     told = progress or (lambda what, done, total: None)
-    code = coder(source, latents_of(source, list(calibration_images), told), told)
+    latents = latents_of(source, list(calibration_images), told)
+    code = coder(source, latents, told)
+    code_few = coder(source, one_anchor_each(latents, len(source.anchor_qualities)), told)
     seen, layers, inputs = calibrate(source, code("ranges"), bits)
     # What rounding with covariances is worth: benchmarks/results/portable.md. In layers for which 7
     # bits suffice it is worth nothing, and it takes most of the time.
@@ -99,7 +102,7 @@ def make_portable(
         if name not in careful:
             fill(name)
     for i, group in enumerate(groups):
-        found.update(covariances(code("covariances", i, len(groups)), group))
+        found.update(covariances(code_few("covariances", i, len(groups)), group))
         for name in group:
             fill(name)
 
