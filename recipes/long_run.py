@@ -29,6 +29,7 @@ from lic_fast.training.log import read_log, read_validation
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 NICE = 10
+_SPEED = "steps_per_second"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -143,11 +144,13 @@ def report(run: Path) -> str:
     if not rows:
         return f"# {run.name}\n\nNothing is logged yet.\n"
     last = rows[-1]
+    # A run that was resumed at its end has made no step since.
+    speed = next((row[_SPEED] for row in reversed(rows) if _SPEED in row), math.nan)
     lines = [
         f"# Training run {run.name}",
         "",
         f"{last['step']:.0f} steps in {last['minutes'] / 60:.1f} hours, "
-        f"{last['steps_per_second']:.2f} steps/s at the end, {last['skipped']:.0f} skipped. "
+        f"{speed:.2f} steps/s at the end, {last['skipped']:.0f} skipped. "
         "Written by `python recipes/long_run.py report`.",
         "",
         "Training crops, means over each tenth of the log; the loss is the recipe's, bpp and PSNR "
@@ -188,7 +191,7 @@ def _validations(run: Path) -> list[str]:
     for group, by_step in curves.items():
         steps = sorted(by_step)
         newest = by_step[steps[-1]]
-        heading = " | ".join(f"quality {quality:.4g}" for quality, _, _ in newest)
+        heading = " | ".join(_title(quality) for quality, _, _ in newest)
         lines += [
             "",
             f"Validation on {group}, real streams of the averaged weights: bpp and dB. The last "
@@ -200,8 +203,14 @@ def _validations(run: Path) -> list[str]:
         ]
         for step in steps:
             cells = " | ".join(f"{bpp:.3f}, {psnr:.2f}" for _, bpp, psnr in by_step[step])
-            lines.append(f"| {step} | {cells} | {_relative_rate(by_step[step], newest):.3f} |")
+            rate = _relative_rate(by_step[step], newest)
+            lines.append(f"| {step} | {cells} | {'-' if math.isnan(rate) else f'{rate:.3f}'} |")
     return lines
+
+
+def _title(quality: float) -> str:
+    """Of a column; NaN stands for the rate of a model without gains."""
+    return "bpp, dB" if math.isnan(quality) else f"quality {quality:.4g}"
 
 
 def _relative_rate(curve: Curve, other: Curve) -> float:

@@ -6,6 +6,7 @@ compared before that.
 
 from __future__ import annotations
 
+import os
 import struct
 from typing import BinaryIO
 
@@ -32,23 +33,31 @@ def jpeg_xl_size(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _codestream(file: BinaryIO) -> bytes:
-    """The codestream's first bytes, from the boxes of a container."""
-    while True:
+    """The codestream's first bytes, from one or several boxes of a container."""
+    start = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    found = b""
+    while len(found) < len(_CODESTREAM) + _HEADER:
+        file.seek(start)
         box = file.read(8)
         if len(box) < 8:
-            return b""
+            break
         length, kind = struct.unpack(">I4s", box)
-        size = length - 8
         if length == 1:
-            size = int.from_bytes(file.read(8), "big") - 16
-        if kind == b"jxlp":
-            file.read(4)
-            return file.read(_HEADER)
-        if kind == b"jxlc":
-            return file.read(_HEADER)
-        if length == 0 or size < 0:
-            return b""
-        file.seek(size, 1)
+            length = int.from_bytes(file.read(8), "big")
+        begin = file.tell()
+        stop = start + length if length else end
+        if stop < begin:
+            break
+        if kind == b"jxlp":  # a number comes first
+            begin += 4
+        if kind in (b"jxlc", b"jxlp") and begin < stop:
+            file.seek(begin)
+            found += file.read(min(stop - begin, len(_CODESTREAM) + _HEADER))
+        if stop >= end:
+            break
+        start = stop
+    return found
 
 
 def _size(head: bytes) -> tuple[int, int]:

@@ -62,7 +62,9 @@ class Target:
     def largest_file(self, pixels: int) -> int | None:
         """Bytes that the file of a picture of so many pixels may have; None for any number."""
         if self.bpp is not None:
-            return math.floor(Fraction(self.bpp) * pixels / 8)
+            # Numbers of numpy are none that a fraction is made of.
+            bpp = self.bpp if isinstance(self.bpp, int | Fraction) else float(self.bpp)
+            return math.floor(Fraction(bpp) * pixels / 8)
         return self.size
 
 

@@ -225,7 +225,8 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
 
         Raises:
             TypeError: The input is no dense tensor of the parameters' type on their device.
-            ValueError: The input has another shape, or the quality is none.
+            ValueError: The input has another shape, a quality is not from 1 to 100, or the model
+                takes none.
         """
         check_pixels(self, x)
         if self.portable and torch.is_grad_enabled():
@@ -269,8 +270,8 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
 
         Raises:
             TypeError: As for :meth:`forward`.
-            ValueError: The input has another shape, the quality is none, the tables are missing
-                (:meth:`update` makes them), or there is no such layout.
+            ValueError: The input has another shape, the quality is refused as by :meth:`forward`,
+                the tables are missing (:meth:`update` makes them), or there is no such layout.
             LatentError: The latents are not finite.
         """
         layout = StreamLayout.of(layout)

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,7 +33,7 @@ __all__ = [
 WORST, DEFAULT, BEST = 1.0, 50.0, 100.0
 """Qualities: the first anchor's, that which models take if none is given, the last anchor's."""
 
-Quality = float | Sequence[float] | Tensor
+Quality = float | Sequence[float] | np.ndarray | Tensor
 """One number for a whole batch, or one for each image, from :data:`WORST` to :data:`BEST`."""
 
 # A gain has no logarithm at 0. Trained ones are between 0.1 and 10.
@@ -80,15 +83,16 @@ def check_quality(quality: Quality, images: int) -> list[float]:
     Raises:
         ValueError: It is no such number, or there are more or fewer of them than images.
     """
-    given = quality.tolist() if isinstance(quality, Tensor) else quality
-    values = list(given) if isinstance(given, Sequence) else [given]
+    given: Any = quality.tolist() if isinstance(quality, Tensor | np.ndarray) else quality
+    several = isinstance(given, Sequence) and not isinstance(given, str)
+    values = list(given) if several else [given]
     for value in values:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, Real) and not isinstance(value, bool)
         if not number or not WORST <= value <= BEST:
             raise ValueError(f"a quality is a number from {WORST:g} to {BEST:g}, not {value!r}")
-    if isinstance(given, Sequence) and len(values) != images:
+    if several and len(values) != images:
         raise ValueError(f"{len(values)} qualities for a batch of {images}")
-    return [float(value) for value in (values if isinstance(given, Sequence) else values * images)]
+    return [float(value) for value in (values if several else values * images)]
 
 
 def interpolated(gains: Tensor, quality: Sequence[float]) -> Tensor:

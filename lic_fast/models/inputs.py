@@ -66,7 +66,9 @@ def _check_kind(model: SliceCompressionModel, what: str, x: Any) -> None:
     elif x.dtype != like.dtype:
         given = f"of {x.dtype}"
         if x.is_floating_point():
-            hint = f": convert it, x.to({like.dtype}), or the model, model.to({x.dtype})"
+            # The entropy path of a portable model is defined in float32.
+            or_model = "" if model.portable else f", or the model, model.to({x.dtype})"
+            hint = f": convert it, x.to({like.dtype}){or_model}"
         else:
             hint = ": pixels are floating point in [0, 1]" if what == "an input" else ""
     elif x.device != like.device:

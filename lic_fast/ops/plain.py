@@ -13,6 +13,7 @@ asked at every call, since nothing tells when the answer changes; one costs abou
 from __future__ import annotations
 
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.module import _has_any_global_hook
 
 from lic_fast.ops.stamp import ORDINARY
@@ -42,6 +43,9 @@ _KNOWN_NAMES = {
     ("compressai.ops.parametrizers", "NonNegativeParametrizer"),
     ("torchvision.ops.stochastic_depth", "StochasticDepth"),
 }
+
+# Fake ones stand for tensors on a device that is not there; they compute what those would.
+_TENSORS = (*ORDINARY, FakeTensor)
 
 Kinds = type[nn.Module] | tuple[type[nn.Module], ...]
 
@@ -89,7 +93,7 @@ def _unwatched(module: nn.Module) -> bool:
         return False
     for tensors in (module._parameters, module._buffers):
         for tensor in tensors.values():
-            if tensor is not None and type(tensor) not in ORDINARY:
+            if tensor is not None and type(tensor) not in _TENSORS:
                 return False
     return True
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from lic_fast.training.processes import (
     start_processes,
     summed,
 )
+from lic_fast.training.recipe import Model, Recipe
 from lic_fast.training.schedule import due, learning_rate_factor, progress
 from lic_fast.training.start import first_model
 from lic_fast.training.state import RunState
@@ -76,14 +78,20 @@ class Run:
 
     def __init__(self, job: Job, accelerator: Accelerator, told: Reporter) -> None:
         self.job = job
-        self.recipe = recipe = job.recipe
+        recipe = job.recipe
         self.accelerator = accelerator
         self.told = told
         self.device = accelerator.device
         if accelerator.is_main_process:
             _prepare_folder(job)
         saved = read_checkpoint(job.folder) if job.resume else None
+        if saved is not None and recipe.model is None:
+            recipe = replace(recipe, model=Recipe.from_tables(saved["recipe"], "checkpoint").model)
         model = first_model(recipe, None if job.resume else job.start)
+        if recipe.model is None:
+            # What it began with need not be there when the run goes on.
+            recipe = replace(recipe, model=Model(model.architecture, model.arguments))
+        self.recipe = recipe
         _check_crop(model.multiple, recipe.data.crop)
         autocast = _autocast(recipe.precision.autocast, self.device)
         self.channels_last = _channels_last(

@@ -252,6 +252,23 @@ def test_the_size_of_jpeg_xl_is_read_from_bare_and_boxed_files(size):
         assert jpeg_xl_size(io.BytesIO(data)) is None
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 5])
+def test_the_size_of_jpeg_xl_is_read_across_boxes(length):
+    stream = codestream(70000, 513)
+    parts = [stream[i : i + length] for i in range(0, len(stream), length)]
+    boxes = [box(b"jxlp", i.to_bytes(4, "big") + part) for i, part in enumerate(parts)]
+    data = b"\0\0\0\x0cJXL \r\n\x87\n" + box(b"Exif", b"").join(boxes)
+    assert jpeg_xl_size(io.BytesIO(data)) == (70000, 513)
+
+
+@pytest.mark.parametrize("length", [2**64 - 1, 2**63 + 9, 2**63 - 1, 2**62, 15, 0])
+def test_a_box_of_jpeg_xl_of_an_impossible_length_is_an_error_of_its_file(length, tmp_path):
+    box_header = struct.pack(">I4sQ", 1, b"free", length)
+    (tmp_path / "a.jxl").write_bytes(b"\0\0\0\x0cJXL \r\n\x87\n" + box_header + bytes(40))
+    with pytest.raises(ImageError, match=r"a\.jxl"):
+        read_picture(tmp_path / "a.jxl")
+
+
 def test_sizes_of_jpeg_xl_as_an_encoder_writes_them():
     pytest.importorskip("pillow_jxl")
     for size in [(8, 8), (64, 64), (120, 100), (640, 480), (160, 90), (257, 9), (200, 100)]:

@@ -1,6 +1,7 @@
 """Files of a wanted quality, size, rate or PSNR."""
 
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -141,6 +142,10 @@ def test_a_rate_allows_exactly_its_bytes():
         allowed = Target(bpp=bpp).largest_file(pixels)
         assert 8 * allowed / pixels <= bpp
         assert allowed in (size, size - 1)
+    for bpp in (np.float32(0.5), np.float64(0.5), Fraction(1, 2)):
+        assert Target(bpp=bpp).largest_file(1600) == 100
+    assert Target(bpp=np.int8(100)).largest_file(1600) == 20000
+    assert Target(bpp=10**400).largest_file(8) == 10**400
     assert Target(bpp=1e300).largest_file(1) > 1e299
     assert Target(bpp=1e-300).largest_file(10**9) == 0
     assert Target(size=17).largest_file(3) == 17

@@ -1,5 +1,6 @@
 """Gains: one model codes at any quality."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 import lic_fast
 from lic_fast.entropy import LatentStreams
 from lic_fast.models import WACNN
-from lic_fast.models.gains import anchor_qualities, first_gains, interpolated
+from lic_fast.models.gains import anchor_qualities, check_quality, first_gains, interpolated
 from lic_fast.models.portable.calibration import one_anchor_each
 from tests.models.portable.making import portable
 from tests.models.tiny import CLASSES, pictures, tiny
@@ -139,9 +140,21 @@ def test_strings_need_the_quality_they_were_coded_with():
 
 @pytest.mark.parametrize(
     "quality",
+    [np.int64(60), np.float32(60), np.array([60.0]), np.array(60), torch.tensor(60), (60,)],
+    ids=repr,
+)
+def test_numbers_of_every_kind_are_qualities(quality):
+    assert check_quality(quality, 1) == [60.0]
+
+
+@pytest.mark.parametrize(
+    "quality",
     [0, 100.5, -3, float("nan"), float("inf"), "60", True, [50, 50], [], [None], object()],
 )
 def test_what_is_no_quality_is_refused(quality):
+    if isinstance(quality, str):
+        with pytest.raises(ValueError, match="not '60'"):
+            check_quality(quality, 1)
     net = tiny(WACNN, qualities=2)
     with pytest.raises(ValueError, match=r"from 1 to 100|qualities for a batch of 1"):
         net.compress(pictures(WACNN), quality=quality)

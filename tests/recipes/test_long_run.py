@@ -43,6 +43,23 @@ def test_it_says_where_the_run_is(long_run, tmp_path):
     assert len([line for line in text.splitlines() if line.endswith("30.00 dB |")]) == 9
 
 
+def test_a_model_of_one_rate_has_one_column(long_run, tmp_path):
+    logged(tmp_path)
+    log = RunLog(tmp_path, 900)
+    log.write_validation(900, 90.0, ["photographs"], [None], np.array([[[0.5, 31.0]]]))
+    text = long_run.report(tmp_path)
+    assert "| steps | bpp, dB | rate |" in text
+    assert "| 900 | 0.500, 31.00 | - |" in text
+    assert "nan" not in text
+
+
+def test_a_run_that_was_resumed_at_its_end_has_the_speed_of_its_last_steps(long_run, tmp_path):
+    logged(tmp_path)
+    row = {"step": 2500, "minutes": 250.0, "loss": 1.0, "bpp": 0.5, "distortion": 1e-3}
+    RunLog(tmp_path, 2500).write(row | {"skipped": 1})
+    assert "0.25 steps/s at the end" in long_run.report(tmp_path)
+
+
 def test_a_run_without_a_log_is_no_error(long_run, tmp_path):
     assert "Nothing is logged yet" in long_run.report(tmp_path)
 

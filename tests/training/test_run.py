@@ -13,8 +13,10 @@ import pytest
 import torch
 
 import lic_fast
+from lic_fast.models import WACNN
 from lic_fast.training.log import read_log
 from tests.cli.conftest import draw
+from tests.models.tiny import tiny
 
 pytestmark = pytest.mark.skipif(find_spec("accelerate") is None, reason="needs accelerate")
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,6 +138,22 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(material, whole):
         for each in (whole, folder)
     ]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("loss", ["lambda = 0.01", "lambdas = [0.01, 0.1]"])
+def test_a_run_whose_checkpoint_stated_the_model_goes_on_without_it(material, tmp_path, loss):
+    recipe = RECIPE[RECIPE.index("[data]") :].replace("lambda = 0.01", loss)
+    (tmp_path / "tiny.toml").write_text(recipe)
+    torch.save(tiny(WACNN).state_dict(), tmp_path / "start.pt")
+    common = ["-m", "lic_fast", "train", "-o", tmp_path / "run", "--device", "cpu", "--steps"]
+    begin = [material / "photos", "--recipe", tmp_path / "tiny.toml", "--from"]
+    run(*map(str, [*common, 2, *begin, tmp_path / "start.pt"]))
+    (tmp_path / "start.pt").unlink()
+    run(*map(str, [*common, 4, "--resume"]))
+    run(*map(str, [*common, 6, "--resume", "--recipe", tmp_path / "tiny.toml"]))
+    anchors = 2 if "lambdas" in loss else 0
+    model = lic_fast.load(tmp_path / "run/model.safetensors")
+    assert len(model.anchor_qualities) == anchors
 
 
 def test_a_run_that_is_asked_to_end_saves_itself(material):

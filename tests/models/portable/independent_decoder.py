@@ -104,7 +104,7 @@ class Model:
             self.windows = (arguments["hyper_window_size"], arguments["window_size"])
 
     def layer(self, name, x, activation=None, residual=None):
-        """An integer layer; its output is kept under its name."""
+        """An integer layer; what it gives by itself is kept under its name."""
         weight, bias, scale, inverse_step, zero, precision = (
             self.entries[f"{name}.{entry}"]
             for entry in ("weight", "bias", "scale", "inverse_step", "zero", "precision")
@@ -124,10 +124,9 @@ class Model:
         sums = weight.reshape(len(weight), -1).astype(np.float64) @ windows
         sums = sums.astype(np.int64).reshape(-1, height, width) + bias[:, None, None]
         v = sums.astype(np.float32) * scale[:, None, None]
-        v = v if residual is None else v + residual
-        v = v if activation is None else activation(v)
         self.layers[name] = v
-        return v
+        v = v if residual is None else v + residual
+        return v if activation is None else activation(v)
 
     def chain(self, name, x):
         """Layers .0, .2, ... with GELU between."""

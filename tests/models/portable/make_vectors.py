@@ -78,7 +78,13 @@ def expected(model: SliceCompressionModel, y: torch.Tensor, z_symbols: np.ndarra
         "y_hat": latents.y_hat[0].contiguous().numpy(),
         "checksum": np.array(encoder.checksum(z_symbols), np.uint32),
     }
-    return arrays, {name.split()[-1]: shortened(digest) for name, digest in layers.items()}
+    hashes: dict[str, str] = {}
+    for key, digest in layers.items():
+        name = key.split()[-1]
+        # A module that is called twice gives two maps.
+        calls = 1 + sum(known.split()[0] == name for known in hashes)
+        hashes[name if calls == 1 else f"{name} {calls}"] = shortened(digest)
+    return arrays, hashes
 
 
 def shortened(digest: np.ndarray) -> str:
