@@ -108,9 +108,10 @@ class Muon(torch.optim.Optimizer):
     the size that Adam's have (Liu et al., "Muon is scalable for LLM training", arXiv 2502.16982,
     equation 4), so that one learning rate serves both.
 
-    ``torch.optim.Muon`` does the same one matrix at a time and in bfloat16, which takes ten
-    times as long as the rest of a step on a CPU that has no products of bfloat16. Here matrices
-    of one shape are taken together, in the fastest type of their device.
+    ``torch.optim.Muon`` does the same one matrix at a time and in bfloat16, which takes eight
+    times as long as the rest of a step on a CPU that has no products of bfloat16
+    (``benchmarks/results/training-step.md``). Here matrices of one shape are taken together, in
+    the fastest type of their device.
 
     Args:
         weights: Of two dimensions and more.
