@@ -149,17 +149,23 @@ def writable_format(suffix: str) -> str | None:
 @cache
 def _comes_back(form: str) -> bool:
     """Whether Pillow writes an RGB picture as `form` and reads one of the same size from it."""
-    if form not in Image.SAVE:
+    try:
+        with Image.open(io.BytesIO(_sample(form)), formats=[form]) as image:
+            return image.size == (300, 2)
+    except Exception:  # whatever a plug-in says who cannot
         return False
+
+
+@cache
+def _sample(form: str) -> bytes:
+    """The file of a small RGB picture; empty if Pillow writes none as `form`."""
     buffer = io.BytesIO()
     try:
         # Wider than what icons and the like can be.
         Image.new("RGB", (300, 2)).save(buffer, form)
-        buffer.seek(0)
-        with Image.open(buffer, formats=[form]) as image:
-            return image.size == (300, 2)
     except Exception:  # whatever a plug-in says who cannot
-        return False
+        return b""
+    return buffer.getvalue()
 
 
 def writable_suffixes() -> tuple[str, ...]:
@@ -168,10 +174,21 @@ def writable_suffixes() -> tuple[str, ...]:
     return tuple(sorted(suffix for suffix in Image.EXTENSION if writable_format(suffix)))
 
 
+# Bytes by which Pillow knows a format.
+_SIGNATURE = 16
+
+
 def begins_as(suffix: str, head: bytes) -> bool:
-    """Whether bytes are the first ones of a file of the format of a suffix."""
+    """Whether bytes are the first ones of a file of the format of a suffix.
+
+    Not known of more than a few bytes of a format without a signature, such as TGA.
+    """
     _register()
-    accept = Image.OPEN.get(Image.EXTENSION.get(suffix, ""), (None, None))[1]
+    form = Image.EXTENSION.get(suffix, "")
+    if len(head) < _SIGNATURE:
+        # A length or a size may follow the first two bytes.
+        return bool(head) and _sample(form)[: min(len(head), 2)] == head[:2]
+    accept = Image.OPEN.get(form, (None, None))[1]
     try:
         return accept is not None and accept(head) not in (False, None)
     except Exception:  # the head is shorter than Pillow takes it to be

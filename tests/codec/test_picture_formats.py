@@ -309,7 +309,7 @@ def test_a_picture_that_was_cut_short_is_told_from_a_whole_one(suffix, pixels, t
     write_picture(path, Picture(noise))
     whole = path.read_bytes()
     assert is_whole_picture(path)
-    for length in (0, 24, len(whole) // 2, len(whole) - len(whole) // 8):
+    for length in (0, 1, 3, 10, 15, 24, len(whole) // 2, len(whole) - len(whole) // 8):
         path.write_bytes(whole[:length])
         assert not is_whole_picture(path)
 
