@@ -250,6 +250,8 @@ class TileConvolution:
         stride: int = 1,
         shuffle: int = 1,
         threads: int = 1,
+        rows_begin: int = 0,
+        rows_end: int | None = None,
     ) -> None: ...
 
 class Winograd:
@@ -268,6 +270,8 @@ class Winograd:
         shuffle: int = 1,
         threads: int = 1,
         isa: str | None = None,
+        rows_begin: int = 0,
+        rows_end: int | None = None,
     ) -> None: ...
 
 def layer_norm(

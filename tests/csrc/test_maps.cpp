@@ -186,7 +186,7 @@ void check_winograd(std::mt19937& random) {
     const winograd::Map<void> output{out, area * of_pixel, across * of_pixel, of_pixel};
     const bool by_words = sizeof(T) == 2 && cpu::multiplies_words(isa);
     winograd::compute({by_words ? words : packed, bias.data(), sizeof(T) == 2, batch, rows, columns,
-                       phases, shuffle, input, residual, output, activation},
+                       phases, shuffle, input, residual, output, activation, 0, rows},
                       isa, 2);
   });
 }
@@ -213,7 +213,10 @@ void check_tiles(std::mt19937& random) {
                          {x.data(), height * width * inputs, width * inputs, inputs},
                          {},
                          {},
-                         tiles::Activation::kRelu};
+                         tiles::Activation::kRelu,
+                         0,
+                         0};
+  problem.rows_end = problem.rows();
   const std::size_t rows = problem.rows(), columns = problem.columns();
   const std::size_t across = columns * shuffle * of_pixel, area = rows * shuffle * across;
   const auto skip = numbers<std::uint16_t>(random, batch * area);
