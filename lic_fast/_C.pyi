@@ -219,6 +219,8 @@ def window_attention(
     mask_value: float,
     threads: int,
     isa: str | None = None,
+    rows_begin: int = 0,
+    rows_end: int | None = None,
 ) -> None: ...
 def window_attention_backward(
     grad: _Floating,

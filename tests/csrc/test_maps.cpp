@@ -68,11 +68,19 @@ void check_attention(std::mt19937& random) {
   const auto table = numbers<float>(random, (2 * window - 1) * (2 * window - 1) * heads);
   const bool padded = below(random, 2) == 1;
   check_alike<T>(tokens * width, [&](cpu::Isa isa, T* out) {
-    const attention::Problem problem{
-        batch,        rows, columns, heads,          size,       window,
-        shift,        0.3f, -100.0f, sizeof(T) == 2, qkv.data(), padded ? pad.data() : nullptr,
-        table.data(), out};
-    attention::window_attention(problem, isa, 2);
+    const attention::Tables tables({heads, size, window, shift, 0.3f, -100.0f, sizeof(T) == 2,
+                                    padded ? pad.data() : nullptr, table.data()},
+                                   isa, attention::Pass::kForward);
+    attention::window_attention(
+        {tables,
+         batch,
+         rows,
+         columns,
+         {qkv.data(), rows * columns * 3 * width, columns * 3 * width, 3 * width},
+         {out, rows * columns * width, columns * width, width},
+         0,
+         rows},
+        2);
   });
 }
 
@@ -90,12 +98,19 @@ void check_attention_backward(std::mt19937& random) {
   const auto pad = numbers<float>(random, 3 * width), table = numbers<float>(random, entries);
   const bool padded = below(random, 2) == 1;
   const auto compute = [&](cpu::Isa isa, T* of_qkv, float* of_table, float* of_pad) {
-    const attention::Problem problem{
-        batch,        rows,   columns, heads,          size,       window,
-        shift,        0.3f,   -100.0f, sizeof(T) == 2, qkv.data(), padded ? pad.data() : nullptr,
-        table.data(), nullptr};
+    const attention::Tables tables({heads, size, window, shift, 0.3f, -100.0f, sizeof(T) == 2,
+                                    padded ? pad.data() : nullptr, table.data()},
+                                   isa, attention::Pass::kBackward);
     attention::window_attention_backward(
-        problem, {grad.data(), of_qkv, of_table, padded ? of_pad : nullptr}, isa, 2);
+        {tables,
+         batch,
+         rows,
+         columns,
+         {qkv.data(), rows * columns * 3 * width, columns * 3 * width, 3 * width},
+         {},
+         0,
+         rows},
+        {grad.data(), of_qkv, of_table, padded ? of_pad : nullptr}, 2);
   };
   check_alike<T>(tokens * 3 * width, [&](cpu::Isa isa, T* of_qkv) {
     std::vector<float> of_table(entries), of_pad(3 * width);

@@ -173,3 +173,99 @@ def test_tile_convolution(
         needed = only(x, begin * stride - side, (end - 1) * stride + side + 1)
         own = only(skip, begin * shuffle, end * shuffle)
         check_rows(rows(needed, own, begin, end), whole, begin * shuffle, end * shuffle)
+
+
+def attended(qkv, table, pad, window, shift, mask_value, isa, gap=0, threads=2, rows=(0, None)):
+    """Window attention of (B, H, W, 3 C) whose pixels, and the result's, lie `gap` apart."""
+    *sides, channels = qkv.shape
+    source = torch.full((*sides, channels + gap), float("nan"), dtype=qkv.dtype)[..., :channels]
+    out = torch.full((*sides, channels // 3 + gap), SENTINEL, dtype=qkv.dtype)
+    _C.window_attention(
+        array(source.copy_(qkv)),
+        table.numpy(),
+        None if pad is None else pad.numpy(),
+        array(out[..., : channels // 3]),
+        window,
+        shift,
+        0.3,
+        mask_value,
+        threads,
+        isa,
+        rows_begin=rows[0],
+        rows_end=rows[1],
+    )
+    assert (out[..., channels // 3 :] == SENTINEL).all()
+    return out[..., : channels // 3]
+
+
+@every_isa
+@every_dtype
+@pytest.mark.parametrize("window", [4, 8])
+@settings(max_examples=40, deadline=None)
+@given(
+    data=st.data(),
+    height=st.integers(1, 30),
+    width=st.integers(1, 20),
+    heads=st.integers(1, 2),
+    size=st.sampled_from([8, 13, 16]),
+    padded=st.booleans(),
+    mask_value=st.sampled_from([-100.0, float("-inf")]),
+    gap=st.sampled_from([0, 3]),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 2**31),
+)
+def test_window_attention(
+    isa, dtype, window, data, height, width, heads, size, padded, mask_value, gap, threads, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator)
+
+    shift = data.draw(st.integers(0, window - 1), "shift")
+    qkv = normal(2, height, width, 3 * heads * size).to(dtype)
+    table = normal((2 * window - 1) ** 2, heads)
+    pad = normal(3 * heads * size) if padded else None
+    operands = table, pad, window, shift, mask_value, isa
+    whole = attended(qkv, *operands)
+    inner = list(range(shift, height, window))
+    some = data.draw(st.sets(st.sampled_from(inner)) if inner else st.just(set()), "boundaries")
+    ends = sorted({0, height} | some)
+    for begin, end in itertools.pairwise(ends):
+        needed = only(qkv, begin, end)
+        found = attended(needed, *operands, gap, threads, (begin, end))
+        check_rows(found, whole, begin, end)
+
+
+@every_isa
+def test_the_parts_of_a_wrapped_window_are_strangers(isa):
+    """With a finite mask, too, and where that would let tokens of the other part have weight."""
+    generator = torch.Generator().manual_seed(1)
+    qkv = torch.randn(1, 12, 8, 3 * 8, generator=generator) * 30
+    table = torch.zeros(49, 1)
+    finite = attended(qkv, table, None, 4, 2, -1.0, isa)
+    # The columns' mask is as it was: only windows that wrap by rows alone become as with -inf.
+    infinite = attended(qkv, table, None, 4, 2, float("-inf"), isa)
+    for begin, end in ((0, 2), (2, 10), (10, 12)):
+        found = attended(only(qkv, begin, end), table, None, 4, 2, -1.0, isa, rows=(begin, end))
+        inside = slice(2, 6)
+        assert torch.equal(found[:, begin:end, inside], infinite[:, begin:end, inside])
+        same = torch.equal(finite[:, begin:end, inside], infinite[:, begin:end, inside])
+        assert same == ((begin, end) == (2, 10))
+
+
+@pytest.mark.parametrize(
+    ("shift", "good", "bad"),
+    [
+        (0, [(0, 4), (4, 8), (8, 10), (0, 10), (4, 4)], [(0, 2), (2, 10), (8, 4), (0, 12)]),
+        (2, [(0, 2), (2, 6), (0, 6), (6, 10), (10, 10)], [(0, 4), (4, 10), (6, 2), (2, 14)]),
+    ],
+)
+def test_window_attention_rows_must_be_whole_windows(shift, good, bad):
+    qkv, table = torch.zeros(1, 10, 5, 24), torch.zeros(49, 1)
+    for rows in good:
+        found = attended(qkv, table, None, 4, shift, -100.0, "scalar", rows=rows)
+        check_rows(found, torch.zeros(1, 10, 5, 8), *rows)
+    for rows in bad:
+        with pytest.raises(ValueError, match="where windows do"):
+            attended(qkv, table, None, 4, shift, -100.0, "scalar", rows=rows)
