@@ -32,7 +32,8 @@ cpu::Map<Data> map_of(Data* data, const pybind11::array& x, const pybind11::arra
     check(x.strides(i) >= 0 && x.strides(i) % item == 0, "a map's strides must be whole numbers");
     *distances[i] = static_cast<std::size_t>(x.strides(i) / item);
   }
-  check(x.shape(3) < 2 || x.strides(3) == item, "the channels of a pixel must lie side by side");
+  check(x.size() == 0 || x.shape(3) < 2 || x.strides(3) == item,
+        "the channels of a pixel must lie side by side");
   return map;
 }
 
