@@ -14,13 +14,14 @@ struct Segment {
 };
 
 /// Adds the products of kRows pixels, of which there are pointers, and kAcross vectors of outputs
-/// to numbers that are `next` apart for two pixels, and puts them to `sums`, (kRows, kAcross,
-/// kWidth). Panels are `panel` numbers apart. Where one vector would leave the processor waiting
-/// for sums, there are kSplit of each.
+/// to numbers that are `next` apart for two pixels. Panels are `panel` numbers apart. Where one
+/// vector would leave the processor waiting for sums, there are kSplit of each.
 template <std::size_t kAcross, std::size_t kSplit>
-LIC_FAST_TARGET void multiply_segments(const float* const* pixels, const Segment* segments,
-                                       std::size_t count, const float* weights, std::size_t panel,
-                                       const float* start, std::size_t next, float* sums) {
+LIC_FAST_TARGET LIC_FAST_INLINE void sum_segments(const float* const* pixels,
+                                                  const Segment* segments, std::size_t count,
+                                                  const float* weights, std::size_t panel,
+                                                  const float* start, std::size_t next,
+                                                  Vector (&sums)[kRows][kAcross]) {
   Vector sum[kSplit][kRows][kAcross];
   LIC_FAST_UNROLL(6)
   for (std::size_t t = 0; t < kRows; ++t) {
@@ -67,72 +68,175 @@ LIC_FAST_TARGET void multiply_segments(const float* const* pixels, const Segment
     LIC_FAST_UNROLL(8)
     for (std::size_t v = 0; v < kAcross; ++v) {
       if constexpr (kSplit > 1) sum[0][t][v] = add(sum[0][t][v], sum[1][t][v]);
-      sum[0][t][v].store(sums + (t * kAcross + v) * kWidth);
+      sums[t][v] = sum[0][t][v];
     }
+  }
+}
+
+/// The same to `sums`, (kRows, kAcross, kWidth).
+template <std::size_t kAcross, std::size_t kSplit>
+LIC_FAST_TARGET void multiply_segments(const float* const* pixels, const Segment* segments,
+                                       std::size_t count, const float* weights, std::size_t panel,
+                                       const float* start, std::size_t next, float* sums) {
+  Vector sum[kRows][kAcross];
+  sum_segments<kAcross, kSplit>(pixels, segments, count, weights, panel, start, next, sum);
+  LIC_FAST_UNROLL(6)
+  for (std::size_t t = 0; t < kRows; ++t) {
+    LIC_FAST_UNROLL(8)
+    for (std::size_t v = 0; v < kAcross; ++v) sum[t][v].store(sums + (t * kAcross + v) * kWidth);
   }
 }
 
 using MultiplySegments = void (*)(const float* const*, const Segment*, std::size_t, const float*,
                                   std::size_t, const float*, std::size_t, float*);
 
-/// Panels that are computed together, by a function that depends on the weights alone and not on
+/// The same from the registers to where the results go, `out` and `residual` from each pixel's
+/// place on.
+template <class T, Activation kActivation, bool kSum, std::size_t kAcross, std::size_t kSplit>
+LIC_FAST_TARGET void multiply_to(const float* const* pixels, const Segment* segments,
+                                 std::size_t count, const float* weights, std::size_t panel,
+                                 const float* start, std::size_t next, T* out,
+                                 const std::size_t* places, const T* residual,
+                                 const std::size_t* residual_places) {
+  LIC_FAST_UNROLL(6)
+  for (std::size_t t = 0; t < kRows; ++t) {
+    const char* const to = reinterpret_cast<const char*>(out + places[t]);
+    for (std::size_t at = 0; at < kAcross * kWidth * sizeof(T); at += 64)
+      LIC_FAST_PREFETCH_WRITTEN(to + at);
+  }
+  Vector sum[kRows][kAcross];
+  sum_segments<kAcross, kSplit>(pixels, segments, count, weights, panel, start, next, sum);
+  LIC_FAST_UNROLL(6)
+  for (std::size_t t = 0; t < kRows; ++t) {
+    LIC_FAST_UNROLL(8)
+    for (std::size_t v = 0; v < kAcross; ++v) {
+      Vector x = sum[t][v];
+      if constexpr (kSum) x = add(x, Vector::load(residual + residual_places[t] + v * kWidth));
+      activate(x, kActivation).store(out + places[t] + v * kWidth);
+    }
+  }
+}
+
+template <class T>
+using MultiplyTo = void (*)(const float* const*, const Segment*, std::size_t, const float*,
+                            std::size_t, const float*, std::size_t, T*, const std::size_t*,
+                            const T*, const std::size_t*);
+
+/// Null for activations that take so long that sums may as well go through memory.
+template <class T, std::size_t kAcross, std::size_t kSplit>
+MultiplyTo<T> chosen(Activation activation, bool sum) {
+  constexpr auto kNone = Activation::kNone, kRelu = Activation::kRelu;
+  constexpr auto kLeaky = Activation::kLeakyRelu;
+  switch (activation) {
+    case Activation::kNone:
+      return sum ? &multiply_to<T, kNone, true, kAcross, kSplit>
+                 : &multiply_to<T, kNone, false, kAcross, kSplit>;
+    case Activation::kRelu:
+      return sum ? &multiply_to<T, kRelu, true, kAcross, kSplit>
+                 : &multiply_to<T, kRelu, false, kAcross, kSplit>;
+    case Activation::kLeakyRelu:
+      return sum ? &multiply_to<T, kLeaky, true, kAcross, kSplit>
+                 : &multiply_to<T, kLeaky, false, kAcross, kSplit>;
+    default:
+      return nullptr;
+  }
+}
+
+/// Panels that are computed together, by functions that depend on the weights alone and not on
 /// which part of them a task has.
+template <class T>
 struct Group {
   std::size_t first, count;
   std::size_t vectors;  // of outputs
   MultiplySegments multiply;
+  MultiplyTo<T> straight;
 
-  static Group of(const Weights& w, std::size_t first, std::size_t panels) {
-    std::size_t count = 1;
+  static Group of(const Problem& p, std::size_t first, std::size_t panels) {
+    const Weights& w = p.weights;
     if constexpr (kTogether > 1) {
       // Groups of about one size: a single panel would leave most registers empty.
-      const std::size_t groups = (panels + kTogether - 1) / kTogether;
-      count = panels / groups;
-      if (count == 4) return {first, 4, 4, &multiply_segments<4, 1>};
-      if (count == 3) return {first, 3, 3, &multiply_segments<3, 1>};
-      if (count == 2) return {first, 2, 2, &multiply_segments<2, 1>};
-      if (w.panels() == 1) return {first, 1, 1, &multiply_segments<1, 2>};
-      return {first, 1, 1, &multiply_segments<1, 1>};
+      const std::size_t groups = (panels + kTogether - 1) / kTogether, count = panels / groups;
+      if (count == 4) return of<4, 1>(p, first, 4);
+      if (count == 3) return of<3, 1>(p, first, 3);
+      if (count == 2) return of<2, 1>(p, first, 2);
+      return w.panels() == 1 ? of<1, 2>(p, first, 1) : of<1, 1>(p, first, 1);
     }
-    if (w.outputs <= first * cpu::kPanel + kWidth) {
-      return {first, count, 1, &multiply_segments<1, 2>};
-    }
-    return {first, count, kVectors, &multiply_segments<kVectors, 1>};
+    if (w.outputs <= first * cpu::kPanel + kWidth) return of<1, 2>(p, first, 1);
+    return of<kVectors, 1>(p, first, 1);
   }
+
+ private:
+  template <std::size_t kAcross, std::size_t kSplit>
+  static Group of(const Problem& p, std::size_t first, std::size_t count) {
+    return {first, count, kAcross, &multiply_segments<kAcross, kSplit>,
+            chosen<T, kAcross, kSplit>(p.activation, p.residual.data != nullptr)};
+  }
+};
+
+/// Outputs that lie side by side behind the shuffle.
+struct Piece {
+  std::size_t first, size;    // lanes of a group's
+  std::size_t out, residual;  // from a pixel's place on
 };
 
 /// The pixels of a part. T is the type of the maps' numbers.
 template <class T>
 struct Block {
+  explicit Block(const Part& own) : part(own) {}
+
   const Part& part;
   const Problem& p = part.problem;
   const Weights& w = p.weights;
-  std::size_t count = part.rows * part.columns;
-  std::size_t next_run = 0;
+  const std::size_t count = part.rows * part.columns;
+  std::size_t next_run = 0;  // numbers from a row of taps to the next
   // The last ones are the last pixel again, so that there are whole products.
-  const float* pixels[kMostPixels + kRows];
+  const float* pixels[kMostPixels + kRows] = {};
+  // From the first number of a map to the pixels'.
+  std::size_t places[kMostPixels] = {}, residual_places[kMostPixels] = {};
 
   LIC_FAST_TARGET void run() {
     static thread_local cpu::Lines<float> memory;
     find_pixels();
+    find_places();
     const std::size_t depth = w.depth(), chunks = (depth + kDepth - 1) / kDepth;
+    const std::size_t panel_size = depth * cpu::kPanel;
     float* const sums = cpu::scratch(memory, (kMostPixels + kRows) * kTogether * cpu::kPanel);
     for (std::size_t panel = 0; panel < part.panels;) {
-      const Group group = Group::of(w, part.panel + panel, part.panels - panel);
+      const Group<T> group = Group<T>::of(p, part.panel + panel, part.panels - panel);
       panel += group.count;
       const std::size_t size = group.vectors * kWidth;
+      Piece pieces[kTogether * cpu::kPanel];
+      const std::size_t count_of_pieces = pieces_of(group.first * cpu::kPanel, size, pieces);
+      const bool whole = count_of_pieces == 1 && pieces[0].size == size;
+      T* const out = static_cast<T*>(p.out.data) + pieces[0].out;
+      const T* const residual = static_cast<const T*>(p.residual.data);
       for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
         const std::size_t begin = depth * chunk / chunks, end = depth * (chunk + 1) / chunks;
         Segment segments[kMostTaps + 1];
         const std::size_t runs = segments_of(begin, end, segments);
         const float* const weights = w.panel(group.first) + begin * cpu::kPanel;
         const bool first = chunk == 0, last = chunk + 1 == chunks;
+        const bool straight = last && whole && group.straight != nullptr;
         for (std::size_t i = 0; i < count; i += kRows) {
           float* const own = sums + i * size;
-          if (last) ask_for(group, i);
-          group.multiply(pixels + i, segments, runs, weights, depth * cpu::kPanel,
-                         first ? w.bias(group.first) : own, first ? 0 : size, own);
-          if (last) finish(group, i, std::min(kRows, count - i), own);
+          const float* const start = first ? w.bias(group.first) : own;
+          const std::size_t next = first ? 0 : size;
+          if (straight && i + kRows <= count) {
+            group.straight(
+                pixels + i, segments, runs, weights, panel_size, start, next, out, places + i,
+                residual == nullptr ? nullptr : residual + pieces[0].residual, residual_places + i);
+            continue;
+          }
+          group.multiply(pixels + i, segments, runs, weights, panel_size, start, next, own);
+          if (!last) continue;
+          for (std::size_t t = i; t < std::min(count, i + kRows); ++t) {
+            for (std::size_t k = 0; k < count_of_pieces; ++k) {
+              const Piece& piece = pieces[k];
+              write(sums + t * size + piece.first, piece.size,
+                    static_cast<T*>(p.out.data) + places[t] + piece.out,
+                    residual == nullptr ? nullptr : residual + residual_places[t] + piece.residual);
+            }
+          }
         }
       }
     }
@@ -240,50 +344,33 @@ struct Block {
     }
   }
 
-  /// From the first number of a map's image to that of a pixel of the result, of the block.
-  template <class Data>
-  LIC_FAST_TARGET LIC_FAST_INLINE std::size_t place(const Map<Data>& map, std::size_t pixel) const {
-    const std::size_t row = part.row + pixel / part.columns;
-    const std::size_t column = part.column + pixel % part.columns;
-    return part.image * map.image + p.shuffle * (row * map.row + column * map.pixel);
-  }
-
-  LIC_FAST_TARGET void ask_for(const Group& group, std::size_t pixel) const {
-    if (p.shuffle > 1) return;
-    const std::size_t first = group.first * cpu::kPanel;
-    const std::size_t size = std::min(group.count * cpu::kPanel, w.outputs - first);
-    for (std::size_t t = pixel; t < std::min(count, pixel + kRows); ++t) {
-      const char* const to =
-          reinterpret_cast<const char*>(static_cast<T*>(p.out.data) + place(p.out, t) + first);
-      for (std::size_t at = 0; at < size * sizeof(T); at += 64) LIC_FAST_PREFETCH_WRITTEN(to + at);
-    }
-  }
-
-  /// Writes the outputs of some pixels from their sums.
-  LIC_FAST_TARGET void finish(const Group& group, std::size_t pixel, std::size_t pixels_,
-                              const float* sums) const {
-    const std::size_t each = w.outputs / (p.shuffle * p.shuffle);
-    const std::size_t size = group.vectors * kWidth;
-    for (std::size_t t = 0; t < pixels_; ++t, sums += size) {
-      T* const out = static_cast<T*>(p.out.data) + place(p.out, pixel + t);
-      const T* const residual =
-          p.residual.data == nullptr
-              ? nullptr
-              : static_cast<const T*>(p.residual.data) + place(p.residual, pixel + t);
-      const std::size_t begin = group.first * cpu::kPanel;
-      const std::size_t end = std::min(w.outputs, begin + size);
-      for (std::size_t output = begin; output < end;) {
-        // Outputs of one pixel behind the shuffle.
-        const std::size_t own = output / each, channel = output % each;
-        const std::size_t here = std::min(each - channel, end - output);
-        const std::size_t down = own / p.shuffle, across = own % p.shuffle;
-        write(sums + output - begin, here, out + down * p.out.row + across * p.out.pixel + channel,
-              residual == nullptr
-                  ? nullptr
-                  : residual + down * p.residual.row + across * p.residual.pixel + channel);
-        output += here;
+  LIC_FAST_TARGET void find_places() {
+    std::size_t i = 0;
+    for (std::size_t row = part.row; row < part.row + part.rows; ++row) {
+      for (std::size_t column = part.column; column < part.column + part.columns; ++column) {
+        places[i] = part.image * p.out.image + p.shuffle * (row * p.out.row + column * p.out.pixel);
+        residual_places[i] = part.image * p.residual.image +
+                             p.shuffle * (row * p.residual.row + column * p.residual.pixel);
+        ++i;
       }
     }
+  }
+
+  /// Outputs from `begin` on, of which there are `size` sums.
+  LIC_FAST_TARGET std::size_t pieces_of(std::size_t begin, std::size_t size, Piece* pieces) const {
+    const std::size_t each = w.outputs / (p.shuffle * p.shuffle);
+    const std::size_t end = std::min(w.outputs, begin + size);
+    std::size_t count_of_pieces = 0;
+    for (std::size_t output = begin; output < end;) {
+      const std::size_t pixel = output / each, channel = output % each;
+      const std::size_t down = pixel / p.shuffle, across = pixel % p.shuffle;
+      const std::size_t here = std::min(each - channel, end - output);
+      pieces[count_of_pieces++] = {output - begin, here,
+                                   down * p.out.row + across * p.out.pixel + channel,
+                                   down * p.residual.row + across * p.residual.pixel + channel};
+      output += here;
+    }
+    return count_of_pieces;
   }
 
   LIC_FAST_TARGET LIC_FAST_INLINE void write(const float* sums, std::size_t size, T* out,
@@ -303,8 +390,8 @@ struct Block {
 
 LIC_FAST_TARGET inline void compute_block(const Part& part) {
   if (part.problem.bfloat16) {
-    Block<std::uint16_t>{part}.run();
+    Block<std::uint16_t>(part).run();
   } else {
-    Block<float>{part}.run();
+    Block<float>(part).run();
   }
 }
