@@ -8,6 +8,10 @@
 /// panels that are computed together stay in the first cache.
 inline constexpr std::size_t kDepth = kTogether > 1 ? 144 : 288;
 
+/// Numbers of a run up to which all runs of a pixel are put side by side, and pixels for which this
+/// is done at once.
+inline constexpr std::size_t kShortRun = 0, kGathered = 24;
+
 /// Numbers side by side that a pixel is multiplied from: `at` is from the pixel's first tap.
 struct Segment {
   std::size_t at, size;
@@ -189,64 +193,107 @@ struct Block {
   const Weights& w = p.weights;
   const std::size_t count = part.rows * part.columns;
   std::size_t next_run = 0;  // numbers from a row of taps to the next
+  // Whether runs are so short that it is faster to put them side by side.
+  const bool gathered = w.kernel > 1 && w.run() <= kShortRun;
   // The last ones are the last pixel again, so that there are whole products.
-  const float* pixels[kMostPixels + kRows] = {};
+  const float* pixels[kMostPixels + kRows];
   // From the first number of a map to the pixels'.
-  std::size_t places[kMostPixels] = {}, residual_places[kMostPixels] = {};
+  std::size_t places[kMostPixels], residual_places[kMostPixels];
 
   LIC_FAST_TARGET void run() {
     static thread_local cpu::Lines<float> memory;
+    float* const sums = cpu::scratch(memory, (kMostPixels + kRows) * kTogether * cpu::kPanel);
     find_pixels();
     find_places();
     const std::size_t depth = w.depth(), chunks = (depth + kDepth - 1) / kDepth;
-    const std::size_t panel_size = depth * cpu::kPanel;
-    float* const sums = cpu::scratch(memory, (kMostPixels + kRows) * kTogether * cpu::kPanel);
-    for (std::size_t panel = 0; panel < part.panels;) {
-      const Group<T> group = Group<T>::of(p, part.panel + panel, part.panels - panel);
-      panel += group.count;
-      const std::size_t size = group.vectors * kWidth;
-      Piece pieces[kTogether * cpu::kPanel];
-      const std::size_t count_of_pieces = pieces_of(group.first * cpu::kPanel, size, pieces);
-      const bool whole = count_of_pieces == 1 && pieces[0].size == size;
-      T* const out = static_cast<T*>(p.out.data) + pieces[0].out;
-      const T* const residual = static_cast<const T*>(p.residual.data);
-      for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
-        const std::size_t begin = depth * chunk / chunks, end = depth * (chunk + 1) / chunks;
-        Segment segments[kMostTaps + 1];
-        const std::size_t runs = segments_of(begin, end, segments);
-        const float* const weights = w.panel(group.first) + begin * cpu::kPanel;
-        const bool first = chunk == 0, last = chunk + 1 == chunks;
-        const bool straight = last && whole && group.straight != nullptr;
-        for (std::size_t i = 0; i < count; i += kRows) {
-          float* const own = sums + i * size;
-          const float* const start = first ? w.bias(group.first) : own;
-          const std::size_t next = first ? 0 : size;
-          if (straight && i + kRows <= count) {
-            group.straight(
-                pixels + i, segments, runs, weights, panel_size, start, next, out, places + i,
-                residual == nullptr ? nullptr : residual + pieces[0].residual, residual_places + i);
-            continue;
-          }
-          group.multiply(pixels + i, segments, runs, weights, panel_size, start, next, own);
-          if (!last) continue;
-          for (std::size_t t = i; t < std::min(count, i + kRows); ++t) {
-            for (std::size_t k = 0; k < count_of_pieces; ++k) {
-              const Piece& piece = pieces[k];
-              write(sums + t * size + piece.first, piece.size,
-                    static_cast<T*>(p.out.data) + places[t] + piece.out,
-                    residual == nullptr ? nullptr : residual + residual_places[t] + piece.residual);
-            }
-          }
+    const std::size_t together = gathered ? kGathered : count;
+    for (std::size_t first = 0; first < count; first += together) {
+      const std::size_t last = std::min(count, first + together);
+      if (gathered) gather(first, last);
+      for (std::size_t panel = 0; panel < part.panels;) {
+        const Group<T> group = Group<T>::of(p, part.panel + panel, part.panels - panel);
+        panel += group.count;
+        Piece pieces[kTogether * cpu::kPanel];
+        const std::size_t size = group.vectors * kWidth;
+        const std::size_t runs = pieces_of(group.first * cpu::kPanel, size, pieces);
+        for (std::size_t chunk = 0; chunk < chunks; ++chunk) {
+          const std::size_t begin = depth * chunk / chunks, end = depth * (chunk + 1) / chunks;
+          multiply_pixels(group, {pieces, runs}, begin, end, first, last, sums);
         }
       }
     }
   }
 
  private:
+  struct Pieces {
+    const Piece* all;
+    std::size_t count;
+  };
+
+  /// Adds the products of numbers begin to end - 1 of pixels first to last - 1 to their sums, and
+  /// writes the results when these are the last ones.
+  LIC_FAST_TARGET void multiply_pixels(const Group<T>& group, const Pieces& pieces,
+                                       std::size_t begin, std::size_t end, std::size_t first,
+                                       std::size_t last, float* sums) const {
+    const std::size_t depth = w.depth(), panel = depth * cpu::kPanel;
+    const std::size_t size = group.vectors * kWidth;
+    Segment segments[kMostTaps + 1];
+    const std::size_t runs = segments_of(begin, end, segments);
+    const float* const weights = w.panel(group.first) + begin * cpu::kPanel;
+    const bool starts = begin == 0, ends = end == depth;
+    const bool straight =
+        ends && group.straight != nullptr && pieces.count == 1 && pieces.all->size == size;
+    T* const out = static_cast<T*>(p.out.data);
+    const T* const residual = static_cast<const T*>(p.residual.data);
+    for (std::size_t i = first; i < last; i += kRows) {
+      float* const own = sums + i * size;
+      const float* const start = starts ? w.bias(group.first) : own;
+      const std::size_t next = starts ? 0 : size;
+      if (straight && i + kRows <= last) {
+        group.straight(pixels + i, segments, runs, weights, panel, start, next,
+                       out + pieces.all->out, places + i,
+                       residual == nullptr ? nullptr : residual + pieces.all->residual,
+                       residual_places + i);
+        continue;
+      }
+      group.multiply(pixels + i, segments, runs, weights, panel, start, next, own);
+      if (!ends) continue;
+      for (std::size_t t = i; t < std::min(last, i + kRows); ++t) {
+        for (std::size_t k = 0; k < pieces.count; ++k) {
+          const Piece& piece = pieces.all[k];
+          write(sums + t * size + piece.first, piece.size, out + places[t] + piece.out,
+                residual == nullptr ? nullptr : residual + residual_places[t] + piece.residual);
+        }
+      }
+    }
+  }
+
+  /// Puts the runs of these pixels side by side.
+  LIC_FAST_TARGET void gather(std::size_t first, std::size_t last) {
+    static thread_local cpu::Lines<float> memory;
+    const std::size_t pitch = w.depth() + kWidth;
+    float* to = cpu::scratch(memory, kGathered * pitch);
+    for (std::size_t i = first; i < last; ++i, to += pitch) {
+      for (std::size_t run = 0; run < w.kernel; ++run) {
+        const float* const from = pixels[i] + run * next_run;
+        // Numbers behind the run's end are those of the next one, or not used.
+        for (std::size_t at = 0; at < w.run(); at += kWidth) {
+          Vector::load(from + at).store(to + run * w.run() + at);
+        }
+      }
+      pixels[i] = to;
+    }
+    for (std::size_t i = last; i % kRows != 0; ++i) pixels[i] = pixels[last - 1];
+  }
+
   /// The numbers from begin to end - 1 of a pixel's, which are not more than a kernel has rows of
   /// taps apart.
   LIC_FAST_TARGET std::size_t segments_of(std::size_t begin, std::size_t end,
                                           Segment* segments) const {
+    if (gathered) {
+      segments[0] = {begin, end - begin};
+      return 1;
+    }
     std::size_t runs = 0;
     const std::size_t size = w.run();
     while (begin < end) {
@@ -294,7 +341,7 @@ struct Block {
     static thread_local cpu::Lines<float> memory;
     const std::size_t rows = (part.rows - 1) * step + w.kernel;
     const std::size_t columns = (part.columns - 1) * step + w.kernel;
-    float* const all = cpu::scratch(memory, rows * columns * w.inputs);
+    float* const all = cpu::scratch(memory, rows * columns * w.inputs + kWidth);
     const T* const image = static_cast<const T*>(p.x.data) + part.image * p.x.image;
     // Columns that lie side by side in the map too.
     const std::size_t together = step == p.stride ? columns : step;
