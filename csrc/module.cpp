@@ -10,6 +10,7 @@
 #include "integer/bindings.hpp"
 #include "latents/bindings.hpp"
 #include "linear/bindings.hpp"
+#include "program/bindings.hpp"
 #include "rans/bindings.hpp"
 #include "tiles/bindings.hpp"
 #include "winograd/bindings.hpp"
@@ -25,6 +26,7 @@ PYBIND11_MODULE(_C, module) {
   lic_fast::latents::bind(module);
   lic_fast::rans::bind(module);
   lic_fast::linear::bind(module);
+  lic_fast::program::bind(module);
   lic_fast::tiles::bind(module);
   lic_fast::winograd::bind(module);
 }

@@ -219,6 +219,8 @@ def window_attention(
     mask_value: float,
     threads: int,
     isa: str | None = None,
+    rows_begin: int = 0,
+    rows_end: int | None = None,
 ) -> None: ...
 def window_attention_backward(
     grad: _Floating,
@@ -250,6 +252,8 @@ class TileConvolution:
         stride: int = 1,
         shuffle: int = 1,
         threads: int = 1,
+        rows_begin: int = 0,
+        rows_end: int | None = None,
     ) -> None: ...
 
 class Winograd:
@@ -268,6 +272,8 @@ class Winograd:
         shuffle: int = 1,
         threads: int = 1,
         isa: str | None = None,
+        rows_begin: int = 0,
+        rows_end: int | None = None,
     ) -> None: ...
 
 def layer_norm(

@@ -1,6 +1,6 @@
-// Window attention of bfloat16 by tiles of AMX. Sums are float32; the exponentials, which band.inl
-// keeps in float32, are rounded to bfloat16 before they are multiplied with the values and summed
-// themselves, by the same products, as a column of ones behind the values.
+// Window attention of bfloat16 by tiles of AMX. Sums are float32; the exponentials, which
+// forward.inl keeps in float32, are rounded to bfloat16 before they are multiplied with the values
+// and summed themselves, by the same products, as a column of ones behind the values.
 
 #include "cpu/isa.hpp"
 
@@ -76,17 +76,17 @@ LIC_FAST_TARGET LIC_FAST_INLINE __m512 largest_of_each(const __m512* rows) {
   return _mm512_shuffle_f32x4(all, all, 0xD8);
 }
 
-/// Bands of windows of kTokens. A unit of work, kRows queries of a head, goes through five stages,
+/// Rows of windows of kTokens. A unit of work, kRows queries of a head, goes through five stages,
 /// each while others are in the stages before and behind it: what one writes is not yet where
 /// tiles are loaded from when it is done.
 template <std::size_t kTokens>
-class TileBand {
+class TileForward {
  public:
   static constexpr std::size_t kBlocks = kTokens / kRows;
   static constexpr std::size_t kKeys = std::min(kTokens, kNumbers), kParts = kTokens / kKeys;
 
-  LIC_FAST_TARGET static void run(const Shared& shared, std::size_t image, std::size_t band) {
-    TileBand(shared).compute(image, band);
+  LIC_FAST_TARGET static void run(const Problem& problem, const WindowRow& window_row) {
+    TileForward(problem).compute(window_row);
   }
 
  private:
@@ -100,14 +100,15 @@ class TileBand {
     bool masked;
   };
 
-  explicit TileBand(const Shared& shared)
-      : shared_(shared),
-        size_(shared.problem.head_size),
-        channels_(shared.problem.heads * size_),
+  explicit TileForward(const Problem& problem)
+      : problem_(problem),
+        tables_(problem.tables),
+        size_(tables_.head_size),
+        channels_(tables_.heads * size_),
         chunks_((size_ + kNumbers - 1) / kNumbers),
         chunk_(((size_ + chunks_ - 1) / chunks_ + kGroup - 1) / kGroup * kGroup),
         columns_(size_ / kRows + 1),
-        places_(kWindows, Windows::Places(shared)) {
+        places_(kWindows, Windows::Places(tables_)) {
     queries_.assign(kHeads * kTokens * chunks_ * kNumbers, 0);
     keys_.assign(kHeads * chunks_ * kBlocks * kKeyTile, 0);
     values_.assign(kHeads * kParts * columns_ * kValueTile, 0);
@@ -115,12 +116,11 @@ class TileBand {
     weights_.resize(2 * kRows * kTokens);
     sums_.resize(2 * kRows * columns_ * kRows);
     for (std::size_t i = 0; i < 3 * channels_; ++i) {
-      padding_.push_back(cpu::narrow<std::uint16_t>(shared.padding[i]));
+      padding_.push_back(cpu::narrow<std::uint16_t>(tables_.padding[i]));
     }
   }
 
-  LIC_FAST_TARGET void compute(std::size_t image, std::size_t band) {
-    const Problem& p = shared_.problem;
+  LIC_FAST_TARGET void compute(const WindowRow& window_row) {
     cpu::TileShapes shapes;
     for (std::size_t sum = 0; sum < 4; ++sum) shapes.set(sum, kRows, cpu::kTileBytes);
     shapes.set(4, kRows, 2 * chunk_);            // queries
@@ -128,14 +128,14 @@ class TileBand {
     shapes.set(6, kRows, 2 * kKeys);             // weights
     shapes.set(7, kKeys / 2, cpu::kTileBytes);   // values
     shapes.apply();
-    const std::size_t windows = (p.width + p.window - 1) / p.window;
-    const std::size_t count = windows * p.heads * kBlocks;
+    const std::size_t windows = (problem_.width + tables_.window - 1) / tables_.window;
+    const std::size_t count = windows * tables_.heads * kBlocks;
     Unit units[kUnits] = {}, next{0, 0, 0, 0, false};
     const auto unit = [&](std::size_t i) -> const Unit& { return units[i % kUnits]; };
     for (std::size_t n = 0; n < count + kStages - 1; ++n) {
       if (n < count) {
         if (next.block == 0) {
-          if (next.head == 0) next.masked = locate(image, band, next.window);
+          if (next.head == 0) next.masked = locate(window_row, next.window);
           gather(next);
         }
         units[n % kUnits] = next;
@@ -160,16 +160,15 @@ class TileBand {
     if (++unit.block < kBlocks) return;
     unit.block = 0;
     unit.slot = (unit.slot + 1) % kHeads;
-    if (++unit.head < shared_.problem.heads) return;
+    if (++unit.head < tables_.heads) return;
     unit.head = 0;
     ++unit.window;
   }
 
-  LIC_FAST_TARGET bool locate(std::size_t image, std::size_t band, std::size_t window) {
+  LIC_FAST_TARGET bool locate(const WindowRow& window_row, std::size_t window) {
     Windows::Places& places = places_[window % kWindows];
-    const bool masked = Windows::locate<std::uint16_t>(shared_, places, image, band, window);
-    Windows::address(places, static_cast<std::uint16_t*>(shared_.problem.out), channels_,
-                     places.outs);
+    const bool masked = Windows::locate<std::uint16_t>(problem_, places, window_row, window);
+    Windows::address<std::uint16_t>(places, problem_.out, window_row.image, places.outs);
     for (const void*& row : places.rows) {
       if (row == nullptr) row = padding_.data();
     }
@@ -217,12 +216,14 @@ class TileBand {
   /// Has the same of the next window, which is beside this one, on its way: runs of a window's
   /// numbers are too short for the processor to see it coming.
   LIC_FAST_TARGET void ask_for_next(const Windows::Places& places, std::size_t begin) const {
-    const std::size_t last = begin + size_ - 1, beside = shared_.problem.window * channels_;
+    const std::size_t last = begin + size_ - 1;
+    const std::size_t next_rows = tables_.window * problem_.qkv.pixel;
+    const std::size_t next_outs = tables_.window * problem_.out.pixel;
     for (std::size_t j = 0; j < kTokens; ++j) {
       if (places.outs[j] == nullptr) continue;
-      const std::uint16_t* const next = row(places.rows, j, 3 * beside + last);
+      const std::uint16_t* const next = row(places.rows, j, next_rows + last);
       for (std::size_t i = 0; i < 3; ++i) LIC_FAST_PREFETCH(next + i * channels_);
-      LIC_FAST_PREFETCH_WRITTEN(static_cast<std::uint16_t*>(places.outs[j]) + beside + last);
+      LIC_FAST_PREFETCH_WRITTEN(static_cast<std::uint16_t*>(places.outs[j]) + next_outs + last);
     }
   }
 
@@ -304,13 +305,13 @@ class TileBand {
   /// Exponentials of the logits over each query's largest, as bfloat16.
   LIC_FAST_TARGET void weigh(const Unit& unit, float* logits, std::uint16_t* weights) const {
     const Windows::Places& places = places_[unit.window % kWindows];
-    const __m512 scale = _mm512_set1_ps(shared_.scale);
+    const __m512 scale = _mm512_set1_ps(tables_.scale);
     const std::size_t first = unit.block * kRows;
     __m512 largest[kRows];
     for (std::size_t i = 0; i < kRows; ++i) {
-      const float* const bias = shared_.bias.data() + (unit.head * kTokens + first + i) * kTokens;
+      const float* const bias = tables_.bias.data() + (unit.head * kTokens + first + i) * kTokens;
       const float* const mask =
-          places.masks.data() + places.regions[first + i] * shared_.padded_tokens;
+          places.masks.data() + places.regions[first + i] * tables_.padded_tokens;
       __m512 most = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
       LIC_FAST_UNROLL(4)
       for (std::size_t j = 0; j < kTokens; j += kRows) {
@@ -382,7 +383,8 @@ class TileBand {
     }
   }
 
-  const Shared& shared_;
+  const Problem& problem_;
+  const Tables& tables_;
   const std::size_t size_, channels_;
   const std::size_t chunks_, chunk_;  // that a head's numbers are multiplied in, and their size
   const std::size_t columns_;         // tiles of a row of values and the one behind them
@@ -399,11 +401,11 @@ class TileBand {
 
 }  // namespace
 
-BandKernel amx_band(const Problem& problem) {
-  const bool fits =
-      problem.bfloat16 && problem.head_size % kGroup == 0 && problem.head_size <= kMostOfHead;
-  if (fits && problem.window == 4) return &TileBand<16>::run;
-  if (fits && problem.window == 8) return &TileBand<64>::run;
+ForwardKernel amx_forward(const Parameters& parameters) {
+  const bool fits = parameters.bfloat16 && parameters.head_size % kGroup == 0 &&
+                    parameters.head_size <= kMostOfHead;
+  if (fits && parameters.window == 4) return &TileForward<16>::run;
+  if (fits && parameters.window == 8) return &TileForward<64>::run;
   return nullptr;
 }
 

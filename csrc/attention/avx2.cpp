@@ -22,11 +22,11 @@ namespace {
 #include "attention/windows.inl"
 // The kernels.
 #include "attention/backward.inl"
-#include "attention/band.inl"
+#include "attention/forward.inl"
 
 }  // namespace
 
-BandKernel avx2_band() { return &Band::run; }
+ForwardKernel avx2_forward() { return &Forward::run; }
 BackwardKernel avx2_backward() { return &Backward::run; }
 
 }  // namespace lic_fast::attention

@@ -29,11 +29,11 @@ namespace {
 #include "attention/windows.inl"
 // The kernels.
 #include "attention/backward.inl"
-#include "attention/band.inl"
+#include "attention/forward.inl"
 
 }  // namespace
 
-BandKernel avx512_band() { return &Band::run; }
+ForwardKernel avx512_forward() { return &Forward::run; }
 BackwardKernel avx512_backward() { return &Backward::run; }
 
 }  // namespace lic_fast::attention

@@ -7,21 +7,20 @@
 struct Backward : Windows {
   /// Memory of one thread, sized for a window.
   struct Scratch : Places {
-    explicit Scratch(const Shared& shared)
-        : Places(shared),
-          grads(shared.tokens),
-          results(shared.tokens),
-          stride((shared.problem.head_size + Vector::kWidth - 1) / Vector::kWidth *
-                 Vector::kWidth) {
-      const std::size_t rows = shared.tokens * stride;
-      const std::size_t columns = shared.problem.head_size * shared.padded_tokens;
-      const std::size_t matrix = shared.tokens * shared.padded_tokens;
+    explicit Scratch(const Tables& tables)
+        : Places(tables),
+          grads(tables.tokens),
+          results(tables.tokens),
+          stride((tables.head_size + Vector::kWidth - 1) / Vector::kWidth * Vector::kWidth) {
+      const std::size_t rows = tables.tokens * stride;
+      const std::size_t columns = tables.head_size * tables.padded_tokens;
+      const std::size_t matrix = tables.tokens * tables.padded_tokens;
       for (auto* const each : {&queries, &keys, &values, &gradients}) each->assign(rows, 0.0f);
       for (auto* const each : {&turned_queries, &turned_gradients}) each->assign(columns, 0.0f);
       for (auto* const each : {&weights, &logits}) each->assign(matrix, 0.0f);
       products.resize(rows);
-      sums.assign(shared.problem.heads * matrix, 0.0f);
-      zeros.assign(shared.problem.heads * shared.problem.head_size, 0.0f);
+      sums.assign(tables.heads * matrix, 0.0f);
+      zeros.assign(tables.heads * tables.head_size, 0.0f);
     }
     std::vector<const void*> grads;                      // of each token: the result's gradient
     std::vector<void*> results;                          // of each token: its own gradient's place
@@ -35,83 +34,85 @@ struct Backward : Windows {
     std::vector<float> zeros;           // the result's gradient in the padding
   };
 
-  LIC_FAST_TARGET static void run(const Shared& shared, const BandGradients& gradients,
-                                  std::size_t image, std::size_t band) {
-    if (shared.problem.bfloat16) {
-      of_type<std::uint16_t>(shared, gradients, image, band);
+  LIC_FAST_TARGET static void run(const Problem& problem, const RowGradients& gradients,
+                                  const WindowRow& window_row) {
+    if (problem.tables.bfloat16) {
+      of_type<std::uint16_t>(problem, gradients, window_row);
     } else {
-      of_type<float>(shared, gradients, image, band);
+      of_type<float>(problem, gradients, window_row);
     }
   }
 
   template <class T>
-  LIC_FAST_TARGET static void of_type(const Shared& shared, const BandGradients& gradients,
-                                      std::size_t image, std::size_t band) {
-    const Problem& p = shared.problem;
-    Scratch scratch(shared);
-    const std::size_t columns = (p.width + p.window - 1) / p.window;
-    const std::size_t channels = p.heads * p.head_size;
+  LIC_FAST_TARGET static void of_type(const Problem& p, const RowGradients& gradients,
+                                      const WindowRow& window_row) {
+    const Tables& tables = p.tables;
+    Scratch scratch(tables);
+    const std::size_t columns = (p.width + tables.window - 1) / tables.window;
+    const std::size_t channels = tables.heads * tables.head_size;
     for (std::size_t column = 0; column < columns; ++column) {
-      const bool masked = locate<T>(shared, scratch, image, band, column);
-      address(scratch, static_cast<const T*>(gradients.grad), channels, scratch.grads);
-      address(scratch, static_cast<T*>(gradients.qkv), 3 * channels, scratch.results);
-      for (std::size_t head = 0; head < p.heads; ++head) {
-        gather<T>(shared, scratch, head);
-        float* const sums = scratch.sums.data() + head * shared.tokens * shared.padded_tokens;
-        for (std::size_t first = 0; first < shared.tokens; first += Vector::kWidth) {
-          differentiate(shared, scratch, head, first, masked, sums + first);
+      const bool masked = locate<T>(p, scratch, window_row, column);
+      address<const T>(scratch, gradients.grad, window_row.image, scratch.grads);
+      address<T>(scratch, gradients.qkv, window_row.image, scratch.results);
+      for (std::size_t head = 0; head < tables.heads; ++head) {
+        gather<T>(tables, scratch, head);
+        float* const sums = scratch.sums.data() + head * tables.tokens * tables.padded_tokens;
+        for (std::size_t first = 0; first < tables.tokens; first += Vector::kWidth) {
+          differentiate(tables, scratch, head, first, masked, sums + first);
         }
-        const std::size_t begin = head * p.head_size, padded = shared.padded_tokens;
-        combine(shared, scratch, scratch.logits.data(), 1, padded, scratch.keys.data(), p.scale);
-        scatter<T>(shared, scratch, begin, gradients.pad);
-        combine(shared, scratch, scratch.logits.data(), padded, 1, scratch.queries.data(), p.scale);
-        scatter<T>(shared, scratch, channels + begin, gradients.pad);
-        combine(shared, scratch, scratch.weights.data(), padded, 1, scratch.gradients.data(), 1.0f);
-        scatter<T>(shared, scratch, 2 * channels + begin, gradients.pad);
+        const std::size_t begin = head * tables.head_size, padded = tables.padded_tokens;
+        combine(tables, scratch, scratch.logits.data(), 1, padded, scratch.keys.data(),
+                tables.factor);
+        scatter<T>(tables, scratch, begin, gradients.pad);
+        combine(tables, scratch, scratch.logits.data(), padded, 1, scratch.queries.data(),
+                tables.factor);
+        scatter<T>(tables, scratch, channels + begin, gradients.pad);
+        combine(tables, scratch, scratch.weights.data(), padded, 1, scratch.gradients.data(), 1.0f);
+        scatter<T>(tables, scratch, 2 * channels + begin, gradients.pad);
       }
     }
-    for (std::size_t head = 0; head < p.heads; ++head)
-      sum_by_position(shared, scratch, head, gradients.table);
+    for (std::size_t head = 0; head < tables.heads; ++head)
+      sum_by_position(tables, scratch, head, gradients.table);
   }
 
   template <class T>
-  LIC_FAST_TARGET static void gather(const Shared& shared, Scratch& scratch, std::size_t head) {
-    const std::size_t size = shared.problem.head_size, channels = shared.problem.heads * size;
-    Head<T> part{scratch.rows, shared.padding, head * size, size};
+  LIC_FAST_TARGET static void gather(const Tables& tables, Scratch& scratch, std::size_t head) {
+    const std::size_t size = tables.head_size, channels = tables.heads * size;
+    Head<T> part{scratch.rows, tables.padding.data(), head * size, size};
     gather_rows(part, scratch.stride, scratch.queries.data());
-    gather_columns(part, shared.padded_tokens, scratch.turned_queries.data());
+    gather_columns(part, tables.padded_tokens, scratch.turned_queries.data());
     part.begin += channels;
     gather_rows(part, scratch.stride, scratch.keys.data());
     part.begin += channels;
     gather_rows(part, scratch.stride, scratch.values.data());
     const Head<T> grad{scratch.grads, scratch.zeros.data(), head * size, size};
     gather_rows(grad, scratch.stride, scratch.gradients.data());
-    gather_columns(grad, shared.padded_tokens, scratch.turned_gradients.data());
+    gather_columns(grad, tables.padded_tokens, scratch.turned_gradients.data());
   }
 
   /// The weights of a vector of queries and the gradients of their logits, which are added to sums.
-  LIC_FAST_TARGET static void differentiate(const Shared& shared, Scratch& scratch,
+  LIC_FAST_TARGET static void differentiate(const Tables& tables, Scratch& scratch,
                                             std::size_t head, std::size_t first, bool masked,
                                             float* sums) {
-    const std::size_t size = shared.problem.head_size, padded = shared.padded_tokens;
+    const std::size_t size = tables.head_size, padded = tables.padded_tokens;
     float* const weights = scratch.weights.data() + first;
     float* const logits = scratch.logits.data() + first;
     const Factors keys{scratch.keys.data(), scratch.stride, scratch.turned_queries.data() + first,
                        size, padded};
-    const Vector largest = weigh(shared, scratch, keys, head, first, masked, weights, padded);
-    const Vector sum = exponentials(shared, largest, weights, padded);
+    const Vector largest = weigh(tables, scratch, keys, head, first, masked, weights, padded);
+    const Vector sum = exponentials(tables, largest, weights, padded);
     const Vector inverse = divide(Vector::all(1.0f), sum);
     const Factors values{scratch.values.data(), scratch.stride,
                          scratch.turned_gradients.data() + first, size, padded};
     Vector mean = Vector::zero();  // of the weights' gradients, under the weights
     std::size_t j = 0;
-    for (; j + kEight <= shared.tokens; j += kEight) {
+    for (; j + kEight <= tables.tokens; j += kEight) {
       weight_gradients<kEight>(values, j, inverse, weights, logits, mean);
     }
-    for (; j < shared.tokens; ++j) {
+    for (; j < tables.tokens; ++j) {
       weight_gradients<1>(values, j, inverse, weights, logits, mean);
     }
-    for (j = 0; j < shared.tokens * padded; j += padded) {
+    for (j = 0; j < tables.tokens * padded; j += padded) {
       const Vector gradient =
           multiply(Vector::load(weights + j), subtract(Vector::load(logits + j), mean));
       gradient.store(logits + j);
@@ -135,17 +136,17 @@ struct Backward : Windows {
   }
 
   /// A matrix, whose rows and columns are so far apart, times rows, times the scale.
-  LIC_FAST_TARGET static void combine(const Shared& shared, Scratch& scratch, const float* matrix,
+  LIC_FAST_TARGET static void combine(const Tables& tables, Scratch& scratch, const float* matrix,
                                       std::size_t row, std::size_t column, const float* rows,
                                       float scale) {
     for (std::size_t e = 0; e < scratch.stride; e += Vector::kWidth) {
       std::size_t i = 0;
-      for (; i + kEight <= shared.tokens; i += kEight) {
-        combinations<kEight>(shared, scratch, matrix + i * row, row, column, rows + e, scale,
+      for (; i + kEight <= tables.tokens; i += kEight) {
+        combinations<kEight>(tables, scratch, matrix + i * row, row, column, rows + e, scale,
                              scratch.products.data() + i * scratch.stride + e);
       }
-      for (; i < shared.tokens; ++i) {
-        combinations<1>(shared, scratch, matrix + i * row, row, column, rows + e, scale,
+      for (; i < tables.tokens; ++i) {
+        combinations<1>(tables, scratch, matrix + i * row, row, column, rows + e, scale,
                         scratch.products.data() + i * scratch.stride + e);
       }
     }
@@ -153,14 +154,14 @@ struct Backward : Windows {
 
   /// A vector of each of kRows rows of that product.
   template <std::size_t kRows>
-  LIC_FAST_TARGET LIC_FAST_INLINE static void combinations(const Shared& shared,
+  LIC_FAST_TARGET LIC_FAST_INLINE static void combinations(const Tables& tables,
                                                            const Scratch& scratch,
                                                            const float* matrix, std::size_t row,
                                                            std::size_t column, const float* rows,
                                                            float scale, float* products) {
     Vector sums[kRows];
     for (Vector& sum : sums) sum = Vector::zero();
-    for (std::size_t j = 0; j < shared.tokens; ++j) {
+    for (std::size_t j = 0; j < tables.tokens; ++j) {
       const Vector vector = Vector::load(rows + j * scratch.stride);
       const float* const factors = matrix + j * column;
       for (std::size_t k = 0; k < kRows; ++k) {
@@ -175,11 +176,11 @@ struct Backward : Windows {
   /// The products to where they belong: into the map from number `begin` of each token on, or,
   /// where the token is padding, into the sums of its gradients if these are asked for.
   template <class T>
-  LIC_FAST_TARGET static void scatter(const Shared& shared, const Scratch& scratch,
+  LIC_FAST_TARGET static void scatter(const Tables& tables, const Scratch& scratch,
                                       std::size_t begin, float* pad) {
-    const std::size_t size = shared.problem.head_size, whole = size / kEight * kEight;
+    const std::size_t size = tables.head_size, whole = size / kEight * kEight;
     const float* products = scratch.products.data();
-    for (std::size_t i = 0; i < shared.tokens; ++i, products += scratch.stride) {
+    for (std::size_t i = 0; i < tables.tokens; ++i, products += scratch.stride) {
       if (scratch.results[i] != nullptr) {
         T* const to = static_cast<T*>(scratch.results[i]) + begin;
         for (std::size_t e = 0; e < whole; e += kEight) Eight::load(products + e).store(to + e);
@@ -191,10 +192,10 @@ struct Backward : Windows {
   }
 
   /// Adds a head's sums over windows up by the relative positions of query and key.
-  LIC_FAST_TARGET static void sum_by_position(const Shared& shared, const Scratch& scratch,
+  LIC_FAST_TARGET static void sum_by_position(const Tables& tables, const Scratch& scratch,
                                               std::size_t head, float* table) {
-    const std::size_t w = shared.problem.window, side = 2 * w - 1, heads = shared.problem.heads;
-    const float* const sums = scratch.sums.data() + head * shared.tokens * shared.padded_tokens;
+    const std::size_t w = tables.window, side = 2 * w - 1, heads = tables.heads;
+    const float* const sums = scratch.sums.data() + head * tables.tokens * tables.padded_tokens;
     for (std::size_t row = 0; row < side; ++row) {  // distance of the rows, and w - 1
       for (std::size_t key_column = 0; key_column < w; ++key_column) {
         float run[kMaxWindow] = {};  // of each column of queries
@@ -202,7 +203,7 @@ struct Backward : Windows {
         for (std::size_t key_row = first; key_row < last; ++key_row) {
           const std::size_t query_row = key_row + row - (w - 1);
           const float* const from =
-              sums + (key_row * w + key_column) * shared.padded_tokens + query_row * w;
+              sums + (key_row * w + key_column) * tables.padded_tokens + query_row * w;
           for (std::size_t x = 0; x < w; ++x) run[x] += from[x];
         }
         for (std::size_t x = 0; x < w; ++x) {

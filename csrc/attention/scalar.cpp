@@ -20,11 +20,11 @@ namespace {
 #include "attention/windows.inl"
 // The kernels.
 #include "attention/backward.inl"
-#include "attention/band.inl"
+#include "attention/forward.inl"
 
 }  // namespace
 
-BandKernel scalar_band() { return &Band::run; }
+ForwardKernel scalar_forward() { return &Forward::run; }
 BackwardKernel scalar_backward() { return &Backward::run; }
 
 }  // namespace lic_fast::attention

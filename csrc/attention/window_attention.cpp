@@ -1,6 +1,9 @@
 #include "attention/window_attention.hpp"
 
+#include <algorithm>
 #include <cstddef>
+#include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 #include "cpu/thread_pool.hpp"
@@ -8,33 +11,8 @@
 namespace lic_fast::attention {
 namespace {
 
-Shared share(const Problem& problem, bool queries_first) {
-  constexpr float kPerLn2 = 1.44269504f;
-  const std::size_t w = problem.window, tokens = w * w;
-  const std::size_t padded = (tokens + Shared::kPad - 1) / Shared::kPad * Shared::kPad;
-  Shared shared{problem, tokens, padded, {}, {}, {}, {}, problem.pad_value};
-  shared.scale = problem.scale * kPerLn2;
-  shared.mask = problem.mask_value * kPerLn2;
-  shared.bias.assign(problem.heads * tokens * padded, 0.0f);
-  for (std::size_t head = 0; head < problem.heads; ++head) {
-    for (std::size_t j = 0; j < tokens; ++j) {
-      for (std::size_t i = 0; i < tokens; ++i) {
-        const std::size_t row = i / w + w - 1 - j / w, column = i % w + w - 1 - j % w;
-        const std::size_t place = queries_first ? i * padded + j : j * padded + i;
-        shared.bias[head * tokens * padded + place] =
-            problem.bias_table[(row * (2 * w - 1) + column) * problem.heads + head] * kPerLn2;
-      }
-    }
-  }
-  if (problem.pad_value == nullptr) {
-    shared.no_pad.assign(3 * problem.heads * problem.head_size, 0);
-    shared.padding = shared.no_pad.data();  // stays, as moves keep a vector's memory
-  }
-  return shared;
-}
-
 struct Kernels {
-  BandKernel forward;
+  ForwardKernel forward;
   BackwardKernel backward;
 };
 
@@ -44,12 +22,12 @@ Kernels kernels(cpu::Isa isa) {
     case cpu::Isa::kAmx:
     case cpu::Isa::kAvx512Vnni:
     case cpu::Isa::kAvx512:
-      return {avx512_band(), avx512_backward()};
+      return {avx512_forward(), avx512_backward()};
     case cpu::Isa::kAvx2:
-      return {avx2_band(), avx2_backward()};
+      return {avx2_forward(), avx2_backward()};
 #endif
     default:
-      return {scalar_band(), scalar_backward()};
+      return {scalar_forward(), scalar_backward()};
   }
 }
 
@@ -64,41 +42,138 @@ void add_up(const std::vector<float>& sums, std::size_t count, float* to) {
   }
 }
 
-std::size_t bands_of(const Problem& problem) {
-  return (problem.height + problem.window - 1) / problem.window;
+/// Rows of windows of an image.
+std::size_t window_rows(const Problem& problem) {
+  const std::size_t window = problem.tables.window;
+  return (problem.height + window - 1) / window;
+}
+
+/// Those that the range of rows consists of, in an image.
+std::vector<WindowRow> window_rows_of_range(const Problem& problem) {
+  const std::size_t window = problem.tables.window, shift = problem.tables.shift;
+  const std::size_t count = window_rows(problem);
+  std::vector<WindowRow> all;
+  if (problem.whole()) {
+    for (std::size_t i = 0; i < count; ++i) all.push_back({0, i, 0, window});
+    return all;
+  }
+  if (problem.rows_begin < std::min(shift, problem.rows_end)) {
+    all.push_back({0, count - 1, window - shift, window});
+  }
+  for (std::size_t row = std::max(problem.rows_begin, shift); row < problem.rows_end;
+       row += window) {
+    const std::size_t index = (row - shift) / window;
+    all.push_back({0, index, 0, index + 1 == count ? window - shift : window});
+  }
+  return all;
 }
 
 }  // namespace
 
-void window_attention(const Problem& problem, cpu::Isa isa, unsigned threads) {
-  BandKernel compute = nullptr;
+cpu::Isa forward_isa(const Parameters& parameters, cpu::Isa isa) {
 #ifdef LIC_FAST_TILES
-  if (isa == cpu::Isa::kAmx) compute = amx_band(problem);
+  if (isa == cpu::Isa::kAmx && amx_forward(parameters) != nullptr) return isa;
 #endif
-  const Shared shared = share(problem, compute != nullptr);
-  if (compute == nullptr) compute = kernels(isa).forward;
-  const std::size_t bands = bands_of(problem);
-  cpu::ThreadPool::instance().run(problem.batch * bands, threads, [&](std::size_t task) {
-    compute(shared, task / bands, task % bands);
+  static_cast<void>(parameters);
+  return std::min(isa, cpu::Isa::kAvx512);
+}
+
+Tables::Tables(const Parameters& parameters, cpu::Isa isa, Pass pass)
+    : heads(parameters.heads),
+      head_size(parameters.head_size),
+      window(parameters.window),
+      shift(parameters.shift),
+      bfloat16(parameters.bfloat16),
+      tokens(window * window),
+      padded_tokens((tokens + kPad - 1) / kPad * kPad),
+      padding(3 * heads * head_size),
+      forward(nullptr),
+      backward(nullptr) {
+  constexpr float kPerLn2 = 1.44269504f;
+  factor = parameters.scale;
+  scale = parameters.scale * kPerLn2;
+  mask = parameters.mask_value * kPerLn2;
+  bool queries_first = false;
+  if (pass == Pass::kBackward) {
+    backward = kernels(isa).backward;
+  } else {
+    forward = kernels(isa).forward;
+#ifdef LIC_FAST_TILES
+    if (forward_isa(parameters, isa) == cpu::Isa::kAmx) {
+      forward = amx_forward(parameters);
+      queries_first = true;
+    }
+#endif
+  }
+  bias.assign(heads * tokens * padded_tokens, 0.0f);
+  const std::size_t w = window;
+  for (std::size_t head = 0; head < heads; ++head) {
+    for (std::size_t j = 0; j < tokens; ++j) {
+      for (std::size_t i = 0; i < tokens; ++i) {
+        const std::size_t row = i / w + w - 1 - j / w, column = i % w + w - 1 - j % w;
+        const std::size_t place = queries_first ? i * padded_tokens + j : j * padded_tokens + i;
+        bias[head * tokens * padded_tokens + place] =
+            parameters.bias_table[(row * (2 * w - 1) + column) * heads + head] * kPerLn2;
+      }
+    }
+  }
+  if (parameters.pad_value != nullptr) {
+    std::copy_n(parameters.pad_value, padding.size(), padding.begin());
+  }
+}
+
+std::size_t boundary(std::size_t row, std::size_t window, std::size_t shift, std::size_t height) {
+  if (row == 0) return 0;
+  const std::size_t windows = row <= shift ? 0 : (row - shift + window - 1) / window;
+  return std::min(shift + windows * window, height);
+}
+
+void window_attention(const Problem& problem, unsigned threads) {
+  const Tables& tables = problem.tables;
+  if (tables.forward == nullptr) {
+    throw std::invalid_argument("the tables are those of the backward pass");
+  }
+  const auto ends = [&](std::size_t row) {
+    return row <= problem.height &&
+           boundary(row, tables.window, tables.shift, problem.height) == row;
+  };
+  if (problem.rows_begin > problem.rows_end || !ends(problem.rows_begin) ||
+      !ends(problem.rows_end)) {
+    throw std::invalid_argument("rows must begin and end where windows do, or the map");
+  }
+  const std::vector<WindowRow> all = window_rows_of_range(problem);
+  cpu::ThreadPool::instance().run(problem.batch * all.size(), threads, [&](std::size_t task) {
+    WindowRow window_row = all[task % all.size()];
+    window_row.image = task / all.size();
+    tables.forward(problem, window_row);
   });
 }
 
-void window_attention_backward(const Problem& problem, const Gradients& gradients, cpu::Isa isa,
+void window_attention_backward(const Problem& problem, const Gradients& gradients,
                                unsigned threads) {
-  const Shared shared = share(problem, false);
-  const BackwardKernel compute = kernels(isa).backward;
-  const std::size_t bands = bands_of(problem), tasks = problem.batch * bands;
-  const std::size_t side = 2 * problem.window - 1, entries = side * side * problem.heads;
+  const Tables& tables = problem.tables;
+  if (tables.backward == nullptr) {
+    throw std::invalid_argument("the tables are those of the forward pass");
+  }
+  const std::size_t rows = window_rows(problem), tasks = problem.batch * rows;
+  const std::size_t side = 2 * tables.window - 1, entries = side * side * tables.heads;
+  const std::size_t channels = tables.heads * tables.head_size;
   const bool padded = gradients.pad_value != nullptr;
-  const std::size_t numbers = padded ? 3 * problem.heads * problem.head_size : 0;
-  std::vector<float> tables(tasks * entries), pads(tasks * numbers);
+  const std::size_t numbers = padded ? 3 * channels : 0;
+  const auto dense = [&](auto* data, std::size_t pixel) {
+    return Map<std::remove_pointer_t<decltype(data)>>{data, problem.height * problem.width * pixel,
+                                                      problem.width * pixel, pixel};
+  };
+  const Map<const void> grad = dense(gradients.grad, channels);
+  const Map<void> qkv = dense(gradients.qkv, 3 * channels);
+  std::vector<float> sums(tasks * entries), pads(tasks * numbers);
   cpu::ThreadPool::instance().run(tasks, threads, [&](std::size_t task) {
-    compute(shared,
-            {gradients.grad, gradients.qkv, tables.data() + task * entries,
-             padded ? pads.data() + task * numbers : nullptr},
-            task / bands, task % bands);
+    tables.backward(
+        problem,
+        {grad, qkv, sums.data() + task * entries, padded ? pads.data() + task * numbers : nullptr},
+        {task / rows, task % rows, 0, tables.window});
   });
-  add_up(tables, entries, gradients.bias_table);
+  add_up(sums, entries, gradients.bias_table);
   if (padded) add_up(pads, numbers, gradients.pad_value);
 }
 

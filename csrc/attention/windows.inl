@@ -10,67 +10,78 @@
 
 struct Windows {
   static constexpr std::size_t kEight = 8;
-  static constexpr std::size_t kPadding = static_cast<std::size_t>(-1);
+
+  /// A token's row and column in the map.
+  struct Token {
+    std::size_t row, column;
+    bool there;  // or else padding, or of rows that are not computed
+  };
 
   /// Where a window's tokens lie, and which of them are neighbours.
   struct Places {
-    explicit Places(const Shared& shared)
-        : tokens(shared.tokens),
-          rows(shared.tokens),
-          outs(shared.tokens),
-          regions(shared.tokens),
-          masks(4 * shared.padded_tokens) {}
-    std::vector<std::size_t> tokens;   // their numbers in the map; kPadding in the padding
-    std::vector<const void*> rows;     // of each token: query, key and value; null in the padding
-    std::vector<void*> outs;           // of each token: its result; null in the padding
+    explicit Places(const Tables& tables)
+        : tokens(tables.tokens),
+          rows(tables.tokens),
+          outs(tables.tokens),
+          regions(tables.tokens),
+          masks(4 * tables.padded_tokens) {}
+    std::vector<Token> tokens;
+    std::vector<const void*> rows;     // of each token: query, key and value; null if not there
+    std::vector<void*> outs;           // of each token: its result; null if not there
     std::vector<std::size_t> regions;  // tokens of unequal regions met only through the shift
     cpu::Lines<float> masks;           // (region, padded_tokens): what keys of it add to queries
   };
 
   /// Finds a window's tokens; whether the shift brought strangers together in it.
   template <class T>
-  LIC_FAST_TARGET static bool locate(const Shared& shared, Places& places, std::size_t image,
-                                     std::size_t band, std::size_t column) {
-    const Problem& p = shared.problem;
-    const std::size_t w = p.window, channels = p.heads * p.head_size;
+  LIC_FAST_TARGET static bool locate(const Problem& p, Places& places, const WindowRow& window_row,
+                                     std::size_t column) {
+    const Tables& tables = p.tables;
+    const std::size_t w = tables.window, shift = tables.shift;
     const std::size_t rows = (p.height + w - 1) / w, columns = (p.width + w - 1) / w;
-    const bool last_row = p.shift != 0 && band + 1 == rows;
-    const bool last_column = p.shift != 0 && column + 1 == columns;
+    const bool last_row = shift != 0 && window_row.index + 1 == rows;
+    const bool last_column = shift != 0 && column + 1 == columns;
     std::size_t i = 0;
     for (std::size_t inner_row = 0; inner_row < w; ++inner_row) {
-      std::size_t y = band * w + inner_row + p.shift;
+      std::size_t y = window_row.index * w + inner_row + shift;
       if (y >= rows * w) y -= rows * w;
+      const bool computed = inner_row >= window_row.begin && inner_row < window_row.end;
       for (std::size_t inner_column = 0; inner_column < w; ++inner_column, ++i) {
-        std::size_t x = column * w + inner_column + p.shift;
+        std::size_t x = column * w + inner_column + shift;
         if (x >= columns * w) x -= columns * w;
-        const std::size_t token = (image * p.height + y) * p.width + x;
-        const bool inside = y < p.height && x < p.width;
-        places.tokens[i] = inside ? token : kPadding;
-        places.regions[i] = 2u * (last_row && inner_row >= w - p.shift) +
-                            1u * (last_column && inner_column >= w - p.shift);
+        places.tokens[i] = {y, x, computed && y < p.height && x < p.width};
+        places.regions[i] = 2u * (last_row && inner_row >= w - shift) +
+                            1u * (last_column && inner_column >= w - shift);
       }
     }
-    address(places, static_cast<const T*>(p.qkv), 3 * channels, places.rows);
+    address<const T>(places, p.qkv, window_row.image, places.rows);
     if (!last_row && !last_column) return false;
+    // What stands for the other part's tokens, where only one is computed, has no weight at all.
+    const bool part = window_row.end - window_row.begin < w;
+    const float other_rows = part ? -std::numeric_limits<float>::infinity() : tables.mask;
     for (std::size_t region = 0; region < 4; ++region) {
-      for (i = 0; i < shared.tokens; ++i) {
-        places.masks[region * shared.padded_tokens + i] =
-            places.regions[i] == region ? 0.0f : shared.mask;
+      for (i = 0; i < tables.tokens; ++i) {
+        const std::size_t differs = places.regions[i] ^ region;
+        places.masks[region * tables.padded_tokens + i] = differs == 0          ? 0.0f
+                                                          : (differs & 2u) != 0 ? other_rows
+                                                                                : tables.mask;
       }
     }
     return true;
   }
 
-  /// Where each token's numbers begin in (tokens of the map, width); null in the padding.
-  template <class T, class Pointer>
-  LIC_FAST_TARGET static void address(const Places& places, T* map, std::size_t width,
+  /// Where each token's numbers begin in a map; null if it is not there.
+  template <class T, class Data, class Pointer>
+  LIC_FAST_TARGET static void address(const Places& places, const Map<Data>& map, std::size_t image,
                                       std::vector<Pointer>& to) {
+    T* const data = static_cast<T*>(map.data) + image * map.image;
     for (std::size_t i = 0; i < to.size(); ++i) {
-      to[i] = places.tokens[i] == kPadding ? nullptr : map + places.tokens[i] * width;
+      const Token& token = places.tokens[i];
+      to[i] = token.there ? data + token.row * map.row + token.column * map.pixel : nullptr;
     }
   }
 
-  /// One head of a map of such numbers, and what stands for those of the padding.
+  /// One head of a map of such numbers, and what stands for those that are not there.
   template <class T>
   struct Head {
     const std::vector<const void*>& rows;  // of each token
@@ -142,34 +153,34 @@ struct Windows {
 
   /// Logits, in units of ln 2, of a vector of queries with all keys, to (tokens, stride); returns
   /// the largest.
-  LIC_FAST_TARGET static Vector weigh(const Shared& shared, const Places& places,
+  LIC_FAST_TARGET static Vector weigh(const Tables& tables, const Places& places,
                                       const Factors& factors, std::size_t head, std::size_t first,
                                       bool masked, float* to, std::size_t stride) {
     Vector largest = Vector::all(-std::numeric_limits<float>::infinity());
     std::size_t j = 0;
-    for (; j + kEight <= shared.tokens; j += kEight) {
-      logits<kEight>(shared, places, factors, head, first, j, masked, to + j * stride, stride,
+    for (; j + kEight <= tables.tokens; j += kEight) {
+      logits<kEight>(tables, places, factors, head, first, j, masked, to + j * stride, stride,
                      largest);
     }
-    for (; j < shared.tokens; ++j) {
-      logits<1>(shared, places, factors, head, first, j, masked, to + j * stride, stride, largest);
+    for (; j < tables.tokens; ++j) {
+      logits<1>(tables, places, factors, head, first, j, masked, to + j * stride, stride, largest);
     }
     return largest;
   }
 
   template <std::size_t kKeys>
-  LIC_FAST_TARGET LIC_FAST_INLINE static void logits(const Shared& shared, const Places& places,
+  LIC_FAST_TARGET LIC_FAST_INLINE static void logits(const Tables& tables, const Places& places,
                                                      const Factors& factors, std::size_t head,
                                                      std::size_t first, std::size_t j, bool masked,
                                                      float* to, std::size_t stride,
                                                      Vector& largest) {
-    const std::size_t padded = shared.padded_tokens;
+    const std::size_t padded = tables.padded_tokens;
     Vector sums[kKeys];
     multiply_rows<kKeys>(factors, j, sums);
-    const Vector scale = Vector::all(shared.scale);
+    const Vector scale = Vector::all(tables.scale);
     for (std::size_t k = 0; k < kKeys; ++k) {
       const float* const bias =
-          shared.bias.data() + (head * shared.tokens + j + k) * padded + first;
+          tables.bias.data() + (head * tables.tokens + j + k) * padded + first;
       Vector logit = fused(sums[k], scale, Vector::load(bias));
       if (masked) {
         const float* const mask = places.masks.data() + places.regions[j + k] * padded + first;
@@ -181,10 +192,10 @@ struct Windows {
   }
 
   /// Replaces logits, (tokens, stride), by their exponentials over the largest; returns their sum.
-  LIC_FAST_TARGET static Vector exponentials(const Shared& shared, Vector largest, float* weights,
+  LIC_FAST_TARGET static Vector exponentials(const Tables& tables, Vector largest, float* weights,
                                              std::size_t stride) {
     Vector sum = Vector::zero();
-    for (std::size_t j = 0; j < shared.tokens; ++j, weights += stride) {
+    for (std::size_t j = 0; j < tables.tokens; ++j, weights += stride) {
       const Vector power = power_of_two(subtract(Vector::load(weights), largest));
       sum = add(sum, power);
       power.store(weights);

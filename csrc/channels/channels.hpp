@@ -2,16 +2,19 @@
 // or bfloat16, as rows of channels. Arithmetic is float32 for both.
 //
 // The definitions are lic_fast/ops/layer_norm.py, gdn.py, gate.py, residual_sum.py and
-// add_residual.py.
+// add_residual.py, and torch's for what follows them in the list of operations.
 
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/activation.hpp"
 #include "cpu/isa.hpp"
 
 namespace lic_fast::channels {
+
+using cpu::Activation;
 
 enum class Operation {
   kLayerNorm,    // (x - mean(x)) / sqrt(variance(x) + number) * weight + bias, of each row
@@ -21,6 +24,21 @@ enum class Operation {
   kSum,          // x + number y
   kGate,         // x sigmoid(y) + z
   kResidual,     // x + tanh(y) / 2
+  kRelu,         // max(x, 0)
+  kLeakyRelu,    // x, or number x where it is negative
+  kGelu,         // x Phi(x), Phi the normal distribution's
+  kSigmoid,      // 1 / (1 + exp(-x))
+  kTanh,
+  kExp,
+  kRoot,      // sqrt(x)
+  kAbsolute,  // |x|
+  kTimes,     // number x
+  kPlus,      // x + number
+  kMultiply,  // x y
+  kDivide,    // x / y
+  kSubtract,  // x - y
+  kMaximum,   // no number where either is none
+  kMinimum,   // so, too
 };
 
 /// Rows of `channels` numbers, each `stride` numbers behind the last.

@@ -1,7 +1,9 @@
 // Rows of channels, for the instruction set of the file that includes this: it defines
 // LIC_FAST_TARGET and the vectors of cpu/vectors_*.inl in its unnamed namespace.
 
+#include "cpu/activations.inl"
 #include "cpu/normalise.inl"
+#include "channels/functions.inl"
 
 template <class T>
 struct Kernels {
@@ -41,38 +43,6 @@ struct Kernels {
     }
   }
 
-  struct Square {
-    LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector, Vector) const {
-      return multiply(x, x);
-    }
-  };
-  struct RootTimes {
-    LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
-      return multiply(x, root(y));
-    }
-  };
-  struct RootDivides {
-    LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
-      return divide(x, root(y));
-    }
-  };
-  struct Sum {
-    float factor;
-    LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
-      return fused(Vector::all(factor), y, x);
-    }
-  };
-  struct Gate {
-    LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector z) const {
-      return fused(x, sigmoid(y), z);
-    }
-  };
-  struct Residual {
-    LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
-      return add(x, subtract(sigmoid(add(y, y)), Vector::all(0.5f)));
-    }
-  };
-
   LIC_FAST_TARGET static void run(const Problem& p, std::size_t first, std::size_t last) {
     switch (p.operation) {
       case Operation::kLayerNorm:
@@ -89,6 +59,36 @@ struct Kernels {
         return each_element<3>(p, first, last, Gate{});
       case Operation::kResidual:
         return each_element<2>(p, first, last, Residual{});
+      case Operation::kRelu:
+        return each_element<1>(p, first, last, Relu{});
+      case Operation::kLeakyRelu:
+        return each_element<1>(p, first, last, LeakyRelu{p.number});
+      case Operation::kGelu:
+        return each_element<1>(p, first, last, Gelu{});
+      case Operation::kSigmoid:
+        return each_element<1>(p, first, last, Sigmoid{});
+      case Operation::kTanh:
+        return each_element<1>(p, first, last, Each<hyperbolic_tangent>{});
+      case Operation::kExp:
+        return each_element<1>(p, first, last, Each<exponential>{});
+      case Operation::kRoot:
+        return each_element<1>(p, first, last, Root{});
+      case Operation::kAbsolute:
+        return each_element<1>(p, first, last, Absolute{});
+      case Operation::kTimes:
+        return each_element<1>(p, first, last, Times{p.number});
+      case Operation::kPlus:
+        return each_element<1>(p, first, last, Plus{p.number});
+      case Operation::kMultiply:
+        return each_element<2>(p, first, last, Multiply{});
+      case Operation::kDivide:
+        return each_element<2>(p, first, last, Divide{});
+      case Operation::kSubtract:
+        return each_element<2>(p, first, last, Subtract{});
+      case Operation::kMaximum:
+        return each_element<2>(p, first, last, Each<larger>{});
+      case Operation::kMinimum:
+        return each_element<2>(p, first, last, Each<smaller>{});
     }
   }
 };

@@ -25,10 +25,10 @@ struct Size {
 
 /// Some rows of a map in memory, channels last.
 struct View {
-  char* data = nullptr;     // of channel 0 of the first pixel of row `first`
-  std::size_t first = 0;    // row
-  std::size_t row = 0;      // numbers from a row to the next
-  std::size_t pixel = 0;    // numbers from a pixel to the next
+  char* data = nullptr;   // of channel 0 of the first pixel of row `first`
+  std::size_t first = 0;  // row
+  std::size_t row = 0;    // numbers from a row to the next
+  std::size_t pixel = 0;  // numbers from a pixel to the next
   std::size_t channels = 0;
 
   /// The map as kernels take it, whose `data` is where row 0 would be: only rows that are in

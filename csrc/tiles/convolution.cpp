@@ -166,7 +166,10 @@ void compute(const Problem& problem, unsigned threads) {
   if (!cpu::supported(cpu::Isa::kAmx)) {
     throw std::invalid_argument("this CPU has no tiles of bfloat16, or they are not permitted");
   }
-  const std::size_t tiles = problem.tiles(), rows = problem.rows();
+  if (problem.rows_begin > problem.rows_end || problem.rows_end > problem.rows()) {
+    throw std::invalid_argument("these are no rows of the output");
+  }
+  const std::size_t tiles = problem.tiles(), rows = problem.rows_end - problem.rows_begin;
   if (problem.batch * rows * tiles == 0) return;
   const std::size_t across = (tiles + kAcross - 1) / kAcross;
   const std::size_t wide = (tiles + across - 1) / across;  // tiles of a task's rows
@@ -181,8 +184,9 @@ void compute(const Problem& problem, unsigned threads) {
   cpu::ThreadPool::instance().run(columns * down, threads, [&](std::size_t task) {
     const std::size_t column = task % across, band = task / across % down;
     const std::size_t row = rows * band / down, tile = tiles * column / across;
-    compute_task({problem, task / across / down, row, rows * (band + 1) / down - row, tile,
-                  tiles * (column + 1) / across - tile, nullptr, 0, 0, 0});
+    compute_task({problem, task / across / down, problem.rows_begin + row,
+                  rows * (band + 1) / down - row, tile, tiles * (column + 1) / across - tile,
+                  nullptr, 0, 0, 0});
   });
 }
 

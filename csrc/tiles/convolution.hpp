@@ -94,6 +94,9 @@ struct Problem {
   Map<const std::uint16_t> residual;  // like out; without data: none
   Map<std::uint16_t> out;
   Activation activation;
+  // Of rows(): those that are computed. Of the maps only the rows that belong to them are touched,
+  // of x as far as taps reach; a map's `data` is where its row 0 would be.
+  std::size_t rows_begin, rows_end;
   float behind = 0.0f;  // times the residual is added behind the activation; 0: once before it
 
   std::size_t rows() const { return (height + stride - 1) / stride; }
@@ -119,7 +122,8 @@ struct Part {
   std::size_t next_pixel, next_row, next_run;
 };
 
-/// Computes `out`. Throws std::invalid_argument where the CPU has no tiles.
+/// Computes those rows of `out`, to the same bits whichever they are. Throws std::invalid_argument
+/// where the CPU has no tiles, and for rows that there are not.
 void compute(const Problem& problem, unsigned threads);
 
 void compute_part(const Part& part);

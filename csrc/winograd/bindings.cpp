@@ -41,20 +41,23 @@ std::shared_ptr<Weights> make(const Floats& weights, bool transformed, unsigned 
 void run(const Weights& weights, const py::array& x, const Floats& bias, py::array out,
          const std::optional<py::array>& residual, const std::string& activation,
          std::size_t phases, std::size_t shuffle, unsigned threads,
-         const std::optional<std::string>& isa) {
+         const std::optional<std::string>& isa, std::size_t rows_begin,
+         std::optional<std::size_t> rows_end) {
   const bool bfloat16 = x.dtype().is(py::dtype::of<std::uint16_t>());
   check(bfloat16 || x.dtype().is(py::dtype::of<float>()),
         "maps must be float32, or bfloat16 as uint16");
   check(bfloat16 || weights.products == Products::kFloats, "words are for maps of bfloat16");
   check(phases >= 1 && phases <= 16 && shuffle >= 1 && shuffle <= 16,
         "phases and shuffle must be in 1..16");
-  Problem p{weights, bias.data(), bfloat16, 0, 0, 0, phases, shuffle, {}, {}, {}, {}};
+  Problem p{weights, bias.data(), bfloat16, 0, 0, 0, phases, shuffle, {}, {}, {}, {}, 0, 0};
   p.x = map_of<const void>(x.data(), x, x);
   p.out = map_of<void>(out.mutable_data(), out, x);
   if (residual) p.residual = map_of<const void>(residual->data(), *residual, x);
   p.batch = size(x, 0);
   p.height = size(x, 1) / phases;
   p.width = size(x, 2) / phases;
+  p.rows_begin = rows_begin;
+  p.rows_end = rows_end.value_or(p.height);
   check(size(x, 1) % phases == 0 && size(x, 2) % phases == 0,
         "rows and columns must be multiples of the phases");
   check(size(x, 3) % kPanel == 0 && size(x, 3) * phases * phases == weights.in_channels,
@@ -89,9 +92,13 @@ void bind(py::module_& module) {
       .def("run", &run, py::arg("x").noconvert(), py::arg("bias").noconvert(),
            py::arg("out").noconvert(), py::kw_only(), py::arg("residual").noconvert() = py::none(),
            py::arg("activation") = "none", py::arg("phases") = 1, py::arg("shuffle") = 1,
-           py::arg("threads") = 1, py::arg("isa") = py::none(),
+           py::arg("threads") = 1, py::arg("isa") = py::none(), py::arg("rows_begin") = 0,
+           py::arg("rows_end") = py::none(),
            "Writes the convolution of x, (batch, rows, columns, channels), to out; phases and "
-           "shuffle are the pixels along a side whose channels count as one pixel's.");
+           "shuffle are the pixels along a side whose channels count as one pixel's. "
+           "Only rows rows_begin to rows_end - 1 of the convolution's own output are computed, "
+           "which are whole tiles, of 4 rows for 3x3 weights and of 2 for 5x5, or end where it "
+           "does.");
 }
 
 }  // namespace lic_fast::winograd

@@ -43,10 +43,9 @@ struct Tile {
   std::size_t image, row, column;  // of the first number of its output
 
   LIC_FAST_TARGET static Tile of(const Problem& p, std::size_t index) {
-    const std::size_t step = p.weights.step();
-    const std::size_t across = (p.width + step - 1) / step, down = (p.height + step - 1) / step;
+    const std::size_t step = p.weights.step(), across = p.tiles_across(), down = p.tiles_down();
     const std::size_t rows = index / across;
-    return {rows / down, rows % down * step, index % across * step};
+    return {rows / down, p.rows_begin + rows % down * step, index % across * step};
   }
 };
 

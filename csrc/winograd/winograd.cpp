@@ -220,8 +220,12 @@ void Weights::make_words(unsigned threads) {
 void compute(const Problem& problem, cpu::Isa isa, unsigned threads) {
   const Weights& w = problem.weights;
   const std::size_t step = w.step();
-  const std::size_t tiles =
-      problem.batch * ((problem.height + step - 1) / step) * ((problem.width + step - 1) / step);
+  const bool ends = problem.rows_end % step == 0 || problem.rows_end == problem.height;
+  if (problem.rows_begin % step != 0 || !ends || problem.rows_begin > problem.rows_end ||
+      problem.rows_end > problem.height) {
+    throw std::invalid_argument("rows must be whole tiles of the output, or end where it does");
+  }
+  const std::size_t tiles = problem.batch * problem.tiles_down() * problem.tiles_across();
   if (tiles == 0) return;
   if (w.products == Products::kWords && !cpu::multiplies_words(isa)) {
     throw std::invalid_argument("words are multiplied by avx2 and by avx512vnni");

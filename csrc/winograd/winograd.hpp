@@ -102,9 +102,20 @@ struct Problem {
   Map<const void> residual;  // like out; without data: none
   Map<void> out;
   Activation activation;
+  // Rows of the convolution's own output that are computed, of `height`: from a multiple of
+  // weights.step() to another one or to the height. Of the maps only the rows that belong to them
+  // are touched, of x within kernel / 2 rows of theirs; a map's `data` is where its row 0 would be.
+  std::size_t rows_begin, rows_end;
+
+  /// Rows and columns of tiles of these rows of an image.
+  std::size_t tiles_down() const {
+    return (rows_end - rows_begin + weights.step() - 1) / weights.step();
+  }
+  std::size_t tiles_across() const { return (width + weights.step() - 1) / weights.step(); }
 };
 
-/// Computes `out`. The channels of a pixel of the input are multiples of kPanel.
+/// Computes those rows of `out`, to the same bits whichever they are. The channels of a pixel of
+/// the input are multiples of kPanel. Throws std::invalid_argument for other rows than those.
 void compute(const Problem& problem, cpu::Isa isa, unsigned threads);
 
 /// Panels whose products are computed together.
@@ -116,8 +127,8 @@ inline constexpr std::size_t place_size(std::size_t tiles, std::size_t channels)
   return tiles * channels + kPanel;
 }
 
-/// A run of tiles, by image, row and column, and their transformed input: (kPlaces, count,
-/// in_channels), places by place_size apart.
+/// A run of the rows' tiles, by image, row and column, and their transformed input: (kPlaces,
+/// count, in_channels), places by place_size apart.
 struct Block {
   std::size_t first, count;
   float* inputs;

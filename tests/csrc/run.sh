@@ -56,6 +56,7 @@ check() {
 }
 check rans memory $memory
 check maps memory $memory "${maps[@]}"
+check row_ranges memory $memory "${maps[@]}" csrc/program/attention.cpp
 check integer memory $memory "${integer[@]}"
 check program memory $memory "${program[@]}"
 check transformer memory $memory "${program[@]}"

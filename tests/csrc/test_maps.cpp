@@ -68,11 +68,19 @@ void check_attention(std::mt19937& random) {
   const auto table = numbers<float>(random, (2 * window - 1) * (2 * window - 1) * heads);
   const bool padded = below(random, 2) == 1;
   check_alike<T>(tokens * width, [&](cpu::Isa isa, T* out) {
-    const attention::Problem problem{
-        batch,        rows, columns, heads,          size,       window,
-        shift,        0.3f, -100.0f, sizeof(T) == 2, qkv.data(), padded ? pad.data() : nullptr,
-        table.data(), out};
-    attention::window_attention(problem, isa, 2);
+    const attention::Tables tables({heads, size, window, shift, 0.3f, -100.0f, sizeof(T) == 2,
+                                    padded ? pad.data() : nullptr, table.data()},
+                                   isa, attention::Pass::kForward);
+    attention::window_attention(
+        {tables,
+         batch,
+         rows,
+         columns,
+         {qkv.data(), rows * columns * 3 * width, columns * 3 * width, 3 * width},
+         {out, rows * columns * width, columns * width, width},
+         0,
+         rows},
+        2);
   });
 }
 
@@ -90,12 +98,19 @@ void check_attention_backward(std::mt19937& random) {
   const auto pad = numbers<float>(random, 3 * width), table = numbers<float>(random, entries);
   const bool padded = below(random, 2) == 1;
   const auto compute = [&](cpu::Isa isa, T* of_qkv, float* of_table, float* of_pad) {
-    const attention::Problem problem{
-        batch,        rows,   columns, heads,          size,       window,
-        shift,        0.3f,   -100.0f, sizeof(T) == 2, qkv.data(), padded ? pad.data() : nullptr,
-        table.data(), nullptr};
+    const attention::Tables tables({heads, size, window, shift, 0.3f, -100.0f, sizeof(T) == 2,
+                                    padded ? pad.data() : nullptr, table.data()},
+                                   isa, attention::Pass::kBackward);
     attention::window_attention_backward(
-        problem, {grad.data(), of_qkv, of_table, padded ? of_pad : nullptr}, isa, 2);
+        {tables,
+         batch,
+         rows,
+         columns,
+         {qkv.data(), rows * columns * 3 * width, columns * 3 * width, 3 * width},
+         {},
+         0,
+         rows},
+        {grad.data(), of_qkv, of_table, padded ? of_pad : nullptr}, 2);
   };
   check_alike<T>(tokens * 3 * width, [&](cpu::Isa isa, T* of_qkv) {
     std::vector<float> of_table(entries), of_pad(3 * width);
@@ -186,7 +201,7 @@ void check_winograd(std::mt19937& random) {
     const winograd::Map<void> output{out, area * of_pixel, across * of_pixel, of_pixel};
     const bool by_words = sizeof(T) == 2 && cpu::multiplies_words(isa);
     winograd::compute({by_words ? words : packed, bias.data(), sizeof(T) == 2, batch, rows, columns,
-                       phases, shuffle, input, residual, output, activation},
+                       phases, shuffle, input, residual, output, activation, 0, rows},
                       isa, 2);
   });
 }
@@ -213,7 +228,10 @@ void check_tiles(std::mt19937& random) {
                          {x.data(), height * width * inputs, width * inputs, inputs},
                          {},
                          {},
-                         tiles::Activation::kRelu};
+                         tiles::Activation::kRelu,
+                         0,
+                         0};
+  problem.rows_end = problem.rows();
   const std::size_t rows = problem.rows(), columns = problem.columns();
   const std::size_t across = columns * shuffle * of_pixel, area = rows * shuffle * across;
   const auto skip = numbers<std::uint16_t>(random, batch * area);

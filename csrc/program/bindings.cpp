@@ -1,0 +1,348 @@
+// The Python face of programs: weights in, checked and kept, and images.
+
+#include "program/bindings.hpp"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "cpu/activation.hpp"
+#include "cpu/isa.hpp"
+#include "program/graph.hpp"
+#include "program/nodes.hpp"
+#include "program/program.hpp"
+
+namespace lic_fast::program {
+namespace {
+
+namespace py = pybind11;
+using Floats = py::array_t<float, py::array::c_style>;
+using Residual = std::optional<MapId>;
+using NormArrays = std::optional<std::tuple<Floats, Floats, float>>;
+
+void check(bool condition, const std::string& message) {
+  if (!condition) throw std::invalid_argument(message);
+}
+
+std::size_t size(const py::array& x, int dimension) {
+  return static_cast<std::size_t>(x.shape(dimension));
+}
+
+std::string shape_of(const py::array& x) { return py::str(x.attr("shape")).cast<std::string>(); }
+
+/// A program, and the arrays that its nodes read.
+struct Kept {
+  Program program;
+  std::vector<py::object> arrays;
+};
+
+class ProgramBuilder {
+ public:
+  explicit ProgramBuilder(bool bfloat16) : builder_(bfloat16) {}
+
+  MapId input(std::size_t channels) { return builder_.input(channels); }
+
+  MapId linear(MapId x, const Floats& weight, const std::optional<Floats>& bias,
+               const std::string& activation, const Residual& residual, const NormArrays& norm) {
+    Linear map = linear_of(x, weight, bias, activation, norm);
+    return add(make_linear(map), {x}, map.outputs, residual);
+  }
+
+  MapId feed_forward(MapId x, const NormArrays& norm, const Floats& w1,
+                     const std::optional<Floats>& b1, const std::string& activation,
+                     const Floats& w2, const std::optional<Floats>& b2, const Residual& residual) {
+    const Linear first = linear_of(x, w1, b1, activation, norm);
+    check_shape(w2, 2, "w2 must be (outputs, hidden)");
+    check(size(w2, 1) == first.outputs, "w2 is " + shape_of(w2) + "; it must take the " +
+                                            std::to_string(first.outputs) + " outputs of w1");
+    const FeedForward halves{first, keep(w2), bias_of(b2, size(w2, 0)), size(w2, 0)};
+    return add(make_feed_forward(halves), {x}, halves.outputs, residual);
+  }
+
+  MapId gdn(MapId x, const Floats& gamma, const Floats& beta, bool inverse) {
+    const std::size_t channels = builder_.channels(x);
+    check(gamma.ndim() == 2 && size(gamma, 0) == channels && size(gamma, 1) == channels,
+          "gamma is " + shape_of(gamma) + "; x has " + std::to_string(channels) + " channels");
+    auto node = make_gdn(keep(gamma), parameter(beta, channels, "beta"), channels, inverse);
+    return builder_.add(std::move(node), {x}, channels);
+  }
+
+  MapId layer_norm(MapId x, const Floats& weight, const Floats& bias, float epsilon) {
+    const std::size_t channels = builder_.channels(x);
+    const Norm norm{parameter(weight, channels, "the norm's weight"),
+                    parameter(bias, channels, "the norm's bias"), epsilon};
+    return builder_.add(make_layer_norm(norm), {x}, channels);
+  }
+
+  MapId unary(MapId x, const std::string& kind, float number) {
+    return builder_.add(make_unary(kind, number), {x}, builder_.channels(x));
+  }
+
+  MapId binary(MapId x, MapId y, const std::string& kind, float number) {
+    check_channels(y, builder_.channels(x), "y");
+    return builder_.add(make_binary(kind, number), {x, y}, builder_.channels(x));
+  }
+
+  MapId gate(MapId values, MapId logits, MapId skip) {
+    check_channels(logits, builder_.channels(values), "logits");
+    check_channels(skip, builder_.channels(values), "skip");
+    return builder_.add(make_gate(), {values, logits, skip}, builder_.channels(values));
+  }
+
+  MapId space_to_depth(MapId x, std::size_t r, const std::string& order) {
+    check(order == "rows_first" || order == "columns_first",
+          "the order must be rows_first or columns_first, not '" + order + "'");
+    auto node = make_space_to_depth(r, order == "columns_first");
+    return builder_.add(std::move(node), {x}, builder_.channels(x) * r * r);
+  }
+
+  MapId depth_to_space(MapId x, std::size_t r) {
+    auto node = make_depth_to_space(r);
+    const std::size_t channels = builder_.channels(x);
+    check(channels % (r * r) == 0, std::to_string(channels) + " channels are not of " +
+                                       std::to_string(r) + " x " + std::to_string(r) + " pixels");
+    return builder_.add(std::move(node), {x}, channels / (r * r));
+  }
+
+  MapId split(MapId x, std::size_t first, std::size_t count) {
+    return builder_.split(x, first, count);
+  }
+  MapId concat(const std::vector<MapId>& parts) { return builder_.concat(parts); }
+
+  std::unique_ptr<Kept> build(const std::vector<MapId>& outputs) {
+    return std::unique_ptr<Kept>(new Kept{Program(builder_.build(outputs)), std::move(arrays_)});
+  }
+
+ private:
+  MapId add(std::unique_ptr<Node> node, std::vector<MapId> inputs, std::size_t channels,
+            const Residual& residual) {
+    if (residual) {
+      check_channels(*residual, channels, "the residual");
+      inputs.push_back(*residual);
+    }
+    return builder_.add(std::move(node), std::move(inputs), channels);
+  }
+
+  void check_channels(MapId x, std::size_t channels, const std::string& name) const {
+    check(builder_.channels(x) == channels, name + " has " + std::to_string(builder_.channels(x)) +
+                                                " channels; it must have " +
+                                                std::to_string(channels));
+  }
+
+  static void check_shape(const py::array& x, int dimensions, const std::string& message) {
+    check(x.ndim() == dimensions && x.size() > 0, message + ", not " + shape_of(x));
+  }
+
+  const float* keep(const Floats& x) {
+    arrays_.push_back(x);
+    return x.data();
+  }
+  const float* parameter(const Floats& x, std::size_t channels, const std::string& name) {
+    check(x.ndim() == 1 && size(x, 0) == channels,
+          name + " is " + shape_of(x) + "; it must be (" + std::to_string(channels) + ",)");
+    return keep(x);
+  }
+  const float* bias_of(const std::optional<Floats>& bias, std::size_t outputs) {
+    return bias ? parameter(*bias, outputs, "the bias") : nullptr;
+  }
+
+  Linear linear_of(MapId x, const Floats& weight, const std::optional<Floats>& bias,
+                   const std::string& activation, const NormArrays& norm) {
+    check_shape(weight, 2, "the weight must be (outputs, inputs)");
+    check_channels(x, size(weight, 1), "x");
+    Linear map{keep(weight),    bias_of(bias, size(weight, 0)),      size(weight, 0),
+               size(weight, 1), cpu::activation_of_name(activation), {}};
+    if (norm) {
+      const auto& [scale, offset, epsilon] = *norm;
+      map.norm = {parameter(scale, map.inputs, "the norm's weight"),
+                  parameter(offset, map.inputs, "the norm's bias"), epsilon};
+    }
+    return map;
+  }
+
+  Builder builder_;
+  std::vector<py::object> arrays_;
+};
+
+/// A caller's map, (batch, rows, columns, channels), and the distance of its images.
+template <class Data>
+struct Images {
+  Array<Data> first;
+  std::size_t image;
+};
+
+template <class Data>
+Images<Data> images_of(Data* data, const py::array& x) {
+  std::size_t distances[4];
+  for (int i = 0; i < 4; ++i) {
+    const py::ssize_t item = x.itemsize();
+    check(x.shape(i) < 2 || (x.strides(i) >= 0 && x.strides(i) % item == 0),
+          "no dimension of a map may run backwards, and its strides must be whole numbers");
+    check(std::is_const_v<Data> || x.shape(i) < 2 || x.strides(i) != 0,
+          "numbers of an output overlap");
+    distances[i] = x.shape(i) < 2 ? 0 : static_cast<std::size_t>(x.strides(i) / item);
+  }
+  // As it would lie densely: of one channel any distance will do.
+  if (x.shape(3) < 2) distances[3] = 1;
+  return {{data, distances[1], distances[2], distances[3]}, distances[0]};
+}
+
+void check_map(const py::array& x, const std::string& name) {
+  if (!x.dtype().is(py::dtype::of<float>())) {
+    throw py::type_error(name + " must be of float32, not " +
+                         py::str(x.dtype()).cast<std::string>());
+  }
+  check(x.ndim() == 4, name + " must be (batch, rows, columns, channels), not " + shape_of(x));
+}
+
+void run(const Kept& kept, const std::vector<py::array>& inputs, std::vector<py::array> outputs,
+         unsigned threads, std::size_t band_rows) {
+  const Graph& graph = kept.program.graph();
+  check(inputs.size() == graph.inputs.size() && outputs.size() == graph.outputs.size(),
+        "the program has " + std::to_string(graph.inputs.size()) + " inputs and " +
+            std::to_string(graph.outputs.size()) + " outputs");
+  std::vector<Size> sizes;
+  std::vector<Images<const float>> given;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const py::array& x = inputs[i];
+    const std::string name = "input " + std::to_string(i);
+    check_map(x, name);
+    check(x.shape(0) == inputs[0].shape(0), "the inputs must have one batch size");
+    check(size(x, 3) == graph.inputs[i], name + " is " + shape_of(x) + "; it must have " +
+                                             std::to_string(graph.inputs[i]) + " channels");
+    sizes.push_back({size(x, 1), size(x, 2)});
+    given.push_back(images_of(static_cast<const float*>(x.data()), x));
+  }
+  const std::vector<Size> output_sizes = kept.program.output_sizes(sizes);
+  std::vector<Images<float>> written;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    py::array& x = outputs[i];
+    const std::string name = "output " + std::to_string(i);
+    check_map(x, name);
+    check(x.shape(0) == inputs[0].shape(0) && size(x, 1) == output_sizes[i].height &&
+              size(x, 2) == output_sizes[i].width && size(x, 3) == graph.outputs[i],
+          name + " is " + shape_of(x) + "; it must be (" + std::to_string(inputs[0].shape(0)) +
+              ", " + std::to_string(output_sizes[i].height) + ", " +
+              std::to_string(output_sizes[i].width) + ", " + std::to_string(graph.outputs[i]) +
+              ")");
+    written.push_back(images_of(static_cast<float*>(x.mutable_data()), x));
+  }
+  const cpu::Isa isa = cpu::default_isa();
+  const std::size_t batch = size(inputs[0], 0);
+  const py::gil_scoped_release release;
+  std::vector<Array<const float>> from(given.size());
+  std::vector<Array<float>> to(written.size());
+  for (std::size_t image = 0; image < batch; ++image) {
+    for (std::size_t i = 0; i < from.size(); ++i) {
+      from[i] = given[i].first;
+      from[i].data += image * given[i].image;
+    }
+    for (std::size_t i = 0; i < to.size(); ++i) {
+      to[i] = written[i].first;
+      to[i].data += image * written[i].image;
+    }
+    kept.program.run(sizes, from, to, band_rows, isa, threads);
+  }
+}
+
+std::vector<Size> all_of(const Kept& kept, std::size_t height, std::size_t width) {
+  return std::vector<Size>(kept.program.graph().inputs.size(), {height, width});
+}
+
+using Sides = std::pair<std::size_t, std::size_t>;
+using Node3 =
+    std::tuple<std::string, std::string, std::tuple<std::size_t, std::size_t, std::size_t>>;
+
+}  // namespace
+
+void bind(py::module_& module) {
+  py::class_<Kept>(module, "Program",
+                   "Nodes on maps, run in bands of rows; made by ProgramBuilder.build.")
+      .def("run", &run, py::arg("inputs"), py::arg("outputs"), py::arg("threads"),
+           py::arg("band_rows") = 0,
+           "Computes the outputs, which are (batch, rows, columns, channels) of float32, as the "
+           "inputs, with any strides. In bands of about band_rows rows of the first output; 0: as "
+           "LIC_FAST_BAND_ROWS says, or as seems best.")
+      .def(
+          "output_sizes",
+          [](const Kept& kept, std::size_t height, std::size_t width) {
+            std::vector<Sides> sizes;
+            for (const Size& s : kept.program.output_sizes(all_of(kept, height, width))) {
+              sizes.push_back({s.height, s.width});
+            }
+            return sizes;
+          },
+          py::arg("height"), py::arg("width"),
+          "Rows and columns of each output, for inputs that all are of such a size.")
+      .def(
+          "describe",
+          [](const Kept& kept, std::size_t height, std::size_t width) {
+            std::vector<Node3> nodes;
+            const auto all = kept.program.describe(all_of(kept, height, width), cpu::default_isa());
+            for (const Description& d : all) {
+              nodes.push_back({d.kind, d.kernel, {d.size.height, d.size.width, d.channels}});
+            }
+            return nodes;
+          },
+          py::arg("height"), py::arg("width"),
+          "Each node's kind, kernel, and rows, columns and channels of its output.")
+      .def(
+          "memory",
+          [](const Kept& kept, std::size_t height, std::size_t width, unsigned threads,
+             std::size_t band_rows) {
+            const cpu::Isa isa = cpu::default_isa();
+            const py::gil_scoped_release release;
+            return kept.program.memory(all_of(kept, height, width), band_rows, isa, threads);
+          },
+          py::arg("height"), py::arg("width"), py::arg("threads"), py::arg("band_rows") = 0,
+          "Bytes of the maps' memory while run() computes an image.");
+
+  py::class_<ProgramBuilder>(module, "ProgramBuilder",
+                             "Makes a Program. Maps are numbers; weights are C-contiguous arrays "
+                             "of float32, which must not change.")
+      .def(py::init<bool>(), py::arg("bfloat16"))
+      .def("input", &ProgramBuilder::input, py::arg("channels"), "A map that the caller gives.")
+      .def("linear", &ProgramBuilder::linear, py::arg("x"), py::arg("weight").noconvert(),
+           py::arg("bias").noconvert() = py::none(), py::arg("activation") = "none",
+           py::arg("residual") = py::none(), py::arg("norm").noconvert() = py::none(),
+           "activation(norm(x) W^T + bias + residual).")
+      .def("feed_forward", &ProgramBuilder::feed_forward, py::arg("x"), py::arg("norm").noconvert(),
+           py::arg("w1").noconvert(), py::arg("b1").noconvert(), py::arg("activation"),
+           py::arg("w2").noconvert(), py::arg("b2").noconvert(), py::arg("residual") = py::none(),
+           "activation(norm(x) W1^T + b1) W2^T + b2 + residual.")
+      .def("gdn", &ProgramBuilder::gdn, py::arg("x"), py::arg("gamma").noconvert(),
+           py::arg("beta").noconvert(), py::arg("inverse"),
+           "x / sqrt(x^2 gamma^T + beta), inverse: x times that root.")
+      .def("layer_norm", &ProgramBuilder::layer_norm, py::arg("x"), py::arg("weight").noconvert(),
+           py::arg("bias").noconvert(), py::arg("epsilon"), "The norm of each pixel's channels.")
+      .def("unary", &ProgramBuilder::unary, py::arg("x"), py::arg("kind"), py::arg("number") = 0.0f,
+           "relu, leaky_relu (number: slope), gelu, sigmoid, tanh, exp, square, sqrt, abs, negate, "
+           "scale (times number) or shift (plus number) of each number.")
+      .def("binary", &ProgramBuilder::binary, py::arg("x"), py::arg("y"), py::arg("kind"),
+           py::arg("number") = 1.0f,
+           "add (x + number y), multiply, divide, subtract, maximum or minimum of numbers.")
+      .def("gate", &ProgramBuilder::gate, py::arg("values"), py::arg("logits"), py::arg("skip"),
+           "values sigmoid(logits) + skip.")
+      .def("space_to_depth", &ProgramBuilder::space_to_depth, py::arg("x"), py::arg("r"),
+           py::arg("order") = "rows_first",
+           "r x r pixels to one of as many channels, those of rows or of columns in turn.")
+      .def("depth_to_space", &ProgramBuilder::depth_to_space, py::arg("x"), py::arg("r"),
+           "Channels (r, r, C) to r x r pixels of C channels.")
+      .def("split", &ProgramBuilder::split, py::arg("x"), py::arg("first"), py::arg("count"),
+           "Some channels of a map, which are not copied.")
+      .def("concat", &ProgramBuilder::concat, py::arg("parts"),
+           "The channels of maps one after another.")
+      .def("build", &ProgramBuilder::build, py::arg("outputs"),
+           "The program that computes these maps. The builder can be used once.");
+}
+
+}  // namespace lic_fast::program
