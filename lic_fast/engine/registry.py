@@ -37,6 +37,8 @@ _version = 0
 
 # Whose classes compute what their ``forward`` says, and nothing else outside training.
 _FOLLOWED = ("torch.nn.modules.", "lic_fast.models.", "compressai.layers.", "compressai.ops.")
+# Exact by other means than a graph's.
+_NOT_FOLLOWED = ("lic_fast.models.portable.",)
 # By name: importing them takes seconds.
 _FOLLOWED_CLASSES = {("torchvision.ops.stochastic_depth", "StochasticDepth")}
 
@@ -112,7 +114,8 @@ def is_known(kind: type[nn.Module]) -> bool:
     known = _KNOWN.get(kind)
     if known is None:
         home, name = kind.__module__, kind.__qualname__
-        known = home.startswith(_FOLLOWED) or (home, name) in _FOLLOWED_CLASSES
+        known = home.startswith(_FOLLOWED) and not home.startswith(_NOT_FOLLOWED)
+        known = known or (home, name) in _FOLLOWED_CLASSES
         # Another class may have taken the name, unless it is one of a function's.
         own = getattr(sys.modules.get(home), name, None) is kind or "<locals>" in name
         known = known and own

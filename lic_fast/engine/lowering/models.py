@@ -62,7 +62,7 @@ def _window_attention(module: Any, x: Value) -> Value:
 
 @lowers(WMSA)
 def _wmsa(module: Any, x: Value) -> Value:
-    if module.attention is not None:
+    if getattr(module, "attention", None) is not None:
         raise Unsupported("attention in integers")
     attended = _attention(
         module.embedding_layer(x),
