@@ -17,6 +17,7 @@
 
 #include "cpu/activation.hpp"
 #include "cpu/isa.hpp"
+#include "program/attention.hpp"
 #include "program/graph.hpp"
 #include "program/nodes.hpp"
 #include "program/program.hpp"
@@ -74,6 +75,21 @@ class ProgramBuilder {
           "gamma is " + shape_of(gamma) + "; x has " + std::to_string(channels) + " channels");
     auto node = make_gdn(keep(gamma), parameter(beta, channels, "beta"), channels, inverse);
     return builder_.add(std::move(node), {x}, channels);
+  }
+
+  MapId window_attention(MapId qkv, const Floats& table, const std::optional<Floats>& pad_value,
+                         std::size_t window, std::size_t shift, float scale, float mask_value) {
+    check_shape(table, 2, "the table must be ((2 window - 1)^2, heads)");
+    const std::size_t heads = size(table, 1), channels = builder_.channels(qkv);
+    check(window > 0 && window <= 1024 && size(table, 0) == (2 * window - 1) * (2 * window - 1),
+          "the table is " + shape_of(table) + "; it does not fit a window of " +
+              std::to_string(window));
+    check(channels % (3 * heads) == 0, std::to_string(channels) + " channels are not three of " +
+                                           std::to_string(heads) + " heads each");
+    const float* const pad = pad_value ? parameter(*pad_value, channels, "pad_value") : nullptr;
+    auto node = make_window_attention(
+        {keep(table), pad, channels / 3, heads, window, shift, scale, mask_value});
+    return builder_.add(std::move(node), {qkv}, channels / 3);
   }
 
   MapId layer_norm(MapId x, const Floats& weight, const Floats& bias, float epsilon) {
@@ -322,6 +338,10 @@ void bind(py::module_& module) {
       .def("gdn", &ProgramBuilder::gdn, py::arg("x"), py::arg("gamma").noconvert(),
            py::arg("beta").noconvert(), py::arg("inverse"),
            "x / sqrt(x^2 gamma^T + beta), inverse: x times that root.")
+      .def("window_attention", &ProgramBuilder::window_attention, py::arg("qkv"),
+           py::arg("table").noconvert(), py::arg("pad_value").noconvert(), py::arg("window"),
+           py::arg("shift"), py::arg("scale"), py::arg("mask_value"),
+           "See lic_fast.ops.window_attention; the table has the shape ((2 window - 1)^2, heads).")
       .def("layer_norm", &ProgramBuilder::layer_norm, py::arg("x"), py::arg("weight").noconvert(),
            py::arg("bias").noconvert(), py::arg("epsilon"), "The norm of each pixel's channels.")
       .def("unary", &ProgramBuilder::unary, py::arg("x"), py::arg("kind"), py::arg("number") = 0.0f,

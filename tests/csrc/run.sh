@@ -45,6 +45,7 @@ maps=(csrc/winograd/{avx512,scalar,avx2,winograd,avx512vnni}.cpp
 integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni,amx}.cpp)
 program=(csrc/integer/{program,transformer,conv,winograd,layer,kernels}.cpp
   csrc/integer/{scalar,avx2,avx512,avx512vnni,amx}.cpp)
+bands=(csrc/program/{graph,schedule,planner,executor,convert,program,pixel_nodes}.cpp)
 
 # Runs tests/csrc/test_NAME.cpp with files: check NAME OBJECTS FLAGS FILE...
 check() {
@@ -60,7 +61,9 @@ check row_ranges memory $memory "${maps[@]}" csrc/program/attention.cpp
 check integer memory $memory "${integer[@]}"
 check program memory $memory "${program[@]}"
 check transformer memory $memory "${program[@]}"
+check bands memory $memory "${bands[@]}"
 check program threads -fsanitize=thread "${program[@]}"
+check bands threads -fsanitize=thread "${bands[@]}"
 check threads threads -fsanitize=thread "${kernels[@]}"
 
 # The driver counts what the targets reach, and so is compiled without counting itself.
