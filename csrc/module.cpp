@@ -7,6 +7,7 @@
 #include "channels/bindings.hpp"
 #include "cpu/bindings.hpp"
 #include "direct/bindings.hpp"
+#include "engine/bindings.hpp"
 #include "integer/bindings.hpp"
 #include "latents/bindings.hpp"
 #include "linear/bindings.hpp"
@@ -22,6 +23,7 @@ PYBIND11_MODULE(_C, module) {
   lic_fast::channels::bind(module);
   lic_fast::cpu::bind(module);
   lic_fast::direct::bind(module);
+  lic_fast::engine::bind(module);
   lic_fast::integer::bind(module);
   lic_fast::latents::bind(module);
   lic_fast::rans::bind(module);

@@ -12,7 +12,9 @@ MAY_IMPORT = {
     "kernels": set(),
     "ops": {"kernels"},
     "entropy": {"ops"},
-    "models": {"ops", "entropy"},
+    # Rules for the models' own modules; imported on first use.
+    "engine": {"ops", "models"},
+    "models": {"ops", "entropy", "engine"},
     "zoo": {"models"},
     "codec": {"models", "entropy"},
     "training": {"models", "codec", "ops"},

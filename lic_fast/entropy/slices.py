@@ -253,7 +253,9 @@ def _may_run_side_by_side(networks: SliceNetworks, latents: Tensor) -> bool:
 
 
 def _is_csrc(layer: nn.Conv2d, latents: Tensor) -> bool:
-    """Whether a convolution on maps of the latents' size is not oneDNN's."""
+    """Whether a convolution on maps of the latents' size is neither torch's nor oneDNN's."""
+    if type(layer) is nn.Conv2d:
+        return False
     if layer.kernel_size == (1, 1):
         return row_products.usable(latents)
     padding = layer.padding if isinstance(layer.padding, tuple) else (0, 0)

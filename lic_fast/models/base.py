@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
@@ -32,16 +32,11 @@ from lic_fast.models.inputs import (
 )
 from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.stored import StoredModel
-from lic_fast.ops import current_backend, round_ste, to_symbols
-from lic_fast.ops.copies import channels_last
-from lic_fast.ops.dispatch import fast_bfloat16, transform_type
-from lic_fast.ops.plain import own
+from lic_fast.ops import round_ste, to_symbols
+from lic_fast.ops.dispatch import fast_bfloat16
 from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["Precision", "SliceCompressionModel"]
-
-# Children with weights that only the entropy path has.
-_ENTROPY_MODELS = ("entropy_bottleneck", "gaussian_conditional")
 
 Precision = Literal["float32", "bfloat16", "float16"]
 """A floating-point type, by its name in torch."""
@@ -89,10 +84,11 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
     def precision(self) -> Precision:
         """Floating-point type of the transforms: "float32", "bfloat16" or "float16".
 
-        "float32" stands for the type that parameters and input have. With the
-        others weights stay as they are and are converted once; the entropy path
-        keeps the parameters' type, and so do training and whatever else needs
-        gradients, and models with layers of others, which do not convert weights.
+        "float32" stands for the type that parameters and input have. The others
+        apply where the transforms run as programs, which hold copies of the weights
+        in that type: modules compute in the parameters' type, and so do training and
+        whatever else needs gradients, a transform that is watched or changed, and
+        the entropy path.
         The default is "float32", and for a portable model "bfloat16" on a CPU or GPU
         that is faster in it: nothing depends on how its transforms round. CPUs compute
         in float32 for "float16", which they do not multiply.
@@ -147,31 +143,9 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
             exact=self.portable,
         )
 
-    def _transformed(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """The transform of x in the memory layout and type in which it runs fastest.
-
-        With channels last, oneDNN's convolutions need not reorder what they read and write, and
-        a map of tokens (B, H, W, C) is the same memory as the map (B, C, H, W) of a convolution.
-        Only where no gradient follows: the gradient of such a convolution's weights corrupts
-        memory in torch 2.14.1 (TCM of few channels).
-        """
-        if torch.is_grad_enabled():
-            return transform(x)
-        if x.device.type == "cpu" and current_backend() == "auto":
-            x = channels_last(x)
-        dtype = transform_type(self.precision, x)
-        if dtype != x.dtype and not self._converts_weights():
-            dtype = x.dtype
-        return transform(x.to(dtype)).to(x.dtype)
-
-    def _converts_weights(self) -> bool:
-        """Whether the transforms' layers are lic_fast's, which take inputs of another type."""
-        return all(
-            not module._parameters or own(type(module))
-            for name, child in self.named_children()
-            if name not in _ENTROPY_MODELS
-            for module in child.modules()
-        )
+    def _network(self, network: nn.Module, x: Tensor, method: str = "forward") -> Tensor:
+        """``network.method(x)``: all transforms and hyper-transforms are called here."""
+        return network(x) if method == "forward" else getattr(network, method)(x)
 
     # The entropy path.
 
@@ -188,7 +162,8 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         return self._all_slices(z_hat, quantize)
 
     def _all_slices(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
-        means, scales = self.h_mean_s(z_hat), self.h_scale_s(z_hat)
+        means = self._network(self.h_mean_s, z_hat)
+        scales = self._network(self.h_scale_s, z_hat)
         return run_slices(self.slice_networks(), means, scales, quantize)
 
     def _check_portable(self, z_hat: Tensor) -> None:
@@ -234,8 +209,8 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
             with torch.no_grad():
                 return self.forward(x, quality=quality)
         qualities = self._qualities(quality, len(x))
-        y = self._scaled(unmixed(self._transformed(self.analysis, x)), qualities)
-        z = unmixed(self.h_a(y))
+        y = self._scaled(unmixed(self._network(self, x, "analysis")), qualities)
+        z = unmixed(self._network(self.h_a, y))
         z_likelihoods = likelihoods_of(self.entropy_bottleneck, z)
         medians = self._medians()
         z_hat = round_ste(z - medians) + medians
@@ -248,7 +223,7 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         _, y_likelihoods = self.gaussian_conditional(y, latents.scales, latents.means)
         y_hat = self._unscaled(latents.y_hat, qualities)
         return {
-            "x_hat": self._transformed(self.synthesis, y_hat).contiguous(),
+            "x_hat": self._network(self, y_hat, "synthesis").contiguous(),
             "likelihoods": {"y": y_likelihoods, "z": z_likelihoods},
         }
 
@@ -279,7 +254,7 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         qualities = self._qualities(quality, len(x))
         if x.is_cuda:
             return on_device.encode(self, x, layout, qualities)
-        return self._encode(self._transformed(self.analysis, x), qualities, layout)[0]
+        return self._encode(self._network(self, x, "analysis"), qualities, layout)[0]
 
     @torch.no_grad()
     def analyse(self, x: Tensor) -> Tensor:
@@ -296,7 +271,7 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
             TypeError, ValueError: As for :meth:`forward`.
         """
         check_pixels(self, x)
-        return self._transformed(self.analysis, x)
+        return self._network(self, x, "analysis")
 
     @torch.no_grad()
     def encode_latents(
@@ -348,7 +323,7 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         z_tables, y_tables = self.cdf_tables()
         medians = self._medians()
         y = self._scaled(y, qualities)
-        z_symbols = (self.h_a(y) - medians).round()
+        z_symbols = (self._network(self.h_a, y) - medians).round()
         y_messages, z_messages, checksums, y_hat = [], [], [], []
         for i in range(len(y)):
             symbols = to_symbols(z_symbols[i]).cpu().numpy()
@@ -407,7 +382,7 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         return self._reconstruct(_joined(y_hat), qualities)
 
     def _reconstruct(self, y_hat: Tensor, qualities: list[float] | None) -> Tensor:
-        x_hat = self._transformed(self.synthesis, self._unscaled(y_hat, qualities))
+        x_hat = self._network(self, self._unscaled(y_hat, qualities), "synthesis")
         # Before the clamp, which would turn infinity into white.
         on_device.check_finite(x_hat.isfinite().all())
         return x_hat.contiguous().clamp_(0, 1)

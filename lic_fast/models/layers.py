@@ -8,20 +8,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from compressai.layers import conv1x1, conv3x3, subpel_conv3x3
 from torch import Tensor, nn
 
 from lic_fast import ops
-from lic_fast.models.modules import (
-    Linear,
-    Sequential,
-    applied,
-    conv,
-    conv1x1,
-    conv3x3,
-    inactive,
-    subpel_conv3x3,
-)
-from lic_fast.ops.plain import plain
+from lic_fast.models.modules import Conv2d, Sequential
 
 __all__ = [
     "WindowAttention",
@@ -78,67 +69,53 @@ class WindowAttention(nn.Module):
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
         # Of no use here, but an entry of the published state dicts.
         self.register_buffer("relative_position_index", ops.relative_position_index(window_size))
-        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(
-        self, x: Tensor, residual: Tensor | None = None, norm: nn.Module | None = None
-    ) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C), of the norm of x, and added to `residual`, if given."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C). Tokens that complete windows are zero, and take part."""
         height, width = x.shape[1:3]
-        fused = plain(Linear, self.qkv)
-        if fused:
-            qkv = applied(self.qkv, x, norm=norm)
-        else:  # the map of padded tokens is not just its bias
-            x = x if norm is None else norm(x)
-            below, right = -height % self.window_size, -width % self.window_size
-            qkv = self.qkv(F.pad(x, (0, 0, 0, right, 0, below)))
+        below, right = -height % self.window_size, -width % self.window_size
         attended = ops.window_attention(
-            qkv,
+            self.qkv(F.pad(x, (0, 0, 0, right, 0, below))),
             self.relative_position_bias_table,
             window_size=self.window_size,
             shift=self.shift,
-            pad_value=self.qkv.bias if fused else None,
             scale=self.qk_scale,
             dropout=self.attn_drop if self.training else 0.0,
         )
-        if not fused:
-            attended = attended[:, :height, :width]
-        if inactive(self.proj_drop):
-            return applied(self.proj, attended, residual=residual)
-        out = self.proj_drop(self.proj(attended))
-        return out if residual is None else residual + out
+        return self.proj_drop(self.proj(attended[:, :height, :width]))
 
 
-def _with_gelu(layers: Sequence[nn.Module]) -> Sequential:
+def _with_gelu(layers: Sequence[nn.Module]) -> list[nn.Module]:
     """The layers with a GELU between each two."""
     between = [part for layer in layers for part in (layer, nn.GELU())]
-    return Sequential(*between[:-1])
+    return between[:-1]
 
 
-def hyper_analysis(in_channels: int, channels: Sequence[int]) -> Sequential:
+def hyper_analysis(in_channels: int, channels: Sequence[int]) -> nn.Sequential:
     """h_a of STF and WACNN: five 3x3 convolutions, stride 2 at the third and the fifth."""
     pairs = pairwise([in_channels, *channels])
     strides = (1, 1, 2, 1, 2)
-    return _with_gelu([conv3x3(a, b, s) for (a, b), s in zip(pairs, strides, strict=True)])
+    convolutions = [conv3x3(a, b, s) for (a, b), s in zip(pairs, strides, strict=True)]
+    return nn.Sequential(*_with_gelu(convolutions))
 
 
-def hyper_synthesis(in_channels: int, channels: Sequence[int]) -> Sequential:
+def hyper_synthesis(in_channels: int, channels: Sequence[int]) -> nn.Sequential:
     """h_mean_s and h_scale_s of STF and WACNN: sub-pixel steps at the second and the fourth."""
     pairs = pairwise([in_channels, *channels])
-    return _with_gelu(
-        [
-            subpel_conv3x3(a, b, 2) if i in (1, 3) else conv3x3(a, b)
-            for i, (a, b) in enumerate(pairs)
-        ]
-    )
+    convolutions = [
+        subpel_conv3x3(a, b, 2) if i in (1, 3) else conv3x3(a, b) for i, (a, b) in enumerate(pairs)
+    ]
+    return nn.Sequential(*_with_gelu(convolutions))
 
 
 def slice_network(in_channels: int, channels: Sequence[int], out_channels: int) -> Sequential:
     """3x3 convolutions with GELU between: the mean, scale or LRP network of a slice."""
     widths = [in_channels, *channels, out_channels]
-    return _with_gelu([conv(a, b, kernel_size=3, stride=1) for a, b in pairwise(widths)])
+    convolutions = [Conv2d(a, b, kernel_size=3, padding=1) for a, b in pairwise(widths)]
+    return Sequential(*_with_gelu(convolutions))
 
 
 def support_channels(
@@ -193,13 +170,13 @@ class ResidualUnit(nn.Module):
 
     Args:
         channels: Channels of input and output.
-        activation: Makes the activation that stands behind every sum.
+        activation: Class of the activations: between the convolutions and after the sum.
     """
 
     def __init__(self, channels: int, activation: type[nn.Module]) -> None:
         super().__init__()
         half = channels // 2
-        self.conv = Sequential(
+        self.conv = nn.Sequential(
             conv1x1(channels, half),
             activation(),
             conv3x3(half, half),
@@ -210,8 +187,6 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        if plain(Sequential, self.conv):
-            return self.conv(x, residual=x, last=self.activation)
         return self.activation(self.conv(x) + x)
 
 

@@ -100,10 +100,10 @@ class Encoding:
         """See the module."""
         cut(partial(self._load, model))
         medians = model._medians()
-        y = model._transformed(model.analysis, self._x)
+        y = model._network(model, self._x, "analysis")
         if self._gains is not None:
             y = y * self._gains
-        z_symbols = (model.h_a(y) - medians).round()
+        z_symbols = (model._network(model.h_a, y) - medians).round()
         self._encoders = []
         for i, buffers in enumerate(self.buffers):
             scale_table = model.gaussian_conditional.scale_table
@@ -165,7 +165,7 @@ class Decoding:
         latents = torch.cat(y_hat)
         if self._gains is not None:
             latents = latents * self._gains
-        self._x_hat = model._transformed(model.synthesis, latents)
+        self._x_hat = model._network(model, latents, "synthesis")
         self._finite = self._x_hat.isfinite().all()
 
     def _open(self, model: SliceCompressionModel, i: int) -> None:

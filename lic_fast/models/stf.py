@@ -9,7 +9,6 @@ transforms.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fractions import Fraction
 from math import lcm
 from typing import Any
 
@@ -19,8 +18,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from lic_fast import ops
-from lic_fast.models.bands import banded
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.gains import gain_arguments
 from lic_fast.models.layers import (
@@ -33,18 +30,7 @@ from lic_fast.models.layers import (
     slice_network_arguments,
     slice_networks,
 )
-from lic_fast.models.modules import (
-    Conv2d,
-    LayerNorm,
-    Linear,
-    applied,
-    inactive,
-    plain_norm,
-)
-from lic_fast.models.stf_resampling import EndConv, PatchEmbed, PatchMerging, PatchSplit
-from lic_fast.ops.copies import dense
-from lic_fast.ops.dispatch import fast_on_cpu
-from lic_fast.ops.plain import plain
+from lic_fast.models.stf_resampling import PatchEmbed, PatchMerging, PatchSplit
 
 __all__ = ["SymmetricalTransFormer"]
 
@@ -104,7 +90,7 @@ class SymmetricalTransFormer(SliceCompressionModel):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path_rate: float = 0.2,
-        norm_layer: Callable[[int], nn.Module] = LayerNorm,
+        norm_layer: Callable[[int], nn.Module] = nn.LayerNorm,
         patch_norm: bool = True,
         frozen_stages: int = -1,
         use_checkpoint: bool = False,
@@ -192,10 +178,10 @@ class SymmetricalTransFormer(SliceCompressionModel):
         self.num_features = dims
         self.layers = all_stages(depths, dims, num_heads, PatchMerging)
         self.syn_layers = all_stages(depths[::-1], dims[::-1], num_heads[::-1], PatchSplit)
-        self.end_conv = EndConv(
-            Conv2d(embed_dim, embed_dim * patch_size**2, kernel_size=5, padding=2),
+        self.end_conv = nn.Sequential(
+            nn.Conv2d(embed_dim, embed_dim * patch_size**2, kernel_size=5, padding=2),
             nn.PixelShuffle(patch_size),
-            Conv2d(embed_dim, in_chans, kernel_size=3, padding=1),
+            nn.Conv2d(embed_dim, in_chans, kernel_size=3, padding=1),
         )
 
         self.h_a = hyper_analysis(M, hyper_channels)
@@ -233,14 +219,14 @@ class SymmetricalTransFormer(SliceCompressionModel):
         x = self.pos_drop(self.patch_embed(x))
         for layer in self.layers:
             x = layer(x)
-        return _map_of(x)
+        return x.permute(0, 3, 1, 2).contiguous()
 
     def synthesis(self, y_hat: Tensor) -> Tensor:
         """g_s: transformer stages and the final convolutions."""
-        x = dense(y_hat.permute(0, 2, 3, 1))
+        x = y_hat.permute(0, 2, 3, 1).contiguous()
         for layer in self.syn_layers:
             x = layer(x)
-        return self.end_conv(_map_of(x))
+        return self.end_conv(x.permute(0, 3, 1, 2).contiguous())
 
     @classmethod
     def arguments_from_state_dict(cls, state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -275,12 +261,6 @@ class SymmetricalTransFormer(SliceCompressionModel):
         }
 
 
-def _map_of(tokens: Tensor) -> Tensor:
-    """(B, H, W, C) to (B, C, H, W): without a copy where convolutions take channels last."""
-    x = tokens.permute(0, 3, 1, 2)
-    return x if fast_on_cpu(tokens) else x.contiguous()
-
-
 class Stage(nn.Module):
     """Transformer blocks, every second one shifted, then a change of resolution."""
 
@@ -297,7 +277,6 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.use_checkpoint = use_checkpoint
-        self.window_size = window_size
         self.blocks = nn.ModuleList(
             Block(
                 dim,
@@ -312,28 +291,6 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H/2, W/2, 2C), (B, 2H, 2W, C/2) or (B, H, W, C)."""
-        resample: Any = self.downsample
-        usual = resample is None or plain((PatchMerging, PatchSplit), resample)
-        if self.training or not usual or not plain(Block, *self.blocks):
-            return self._whole(x)
-        scale = Fraction(1) if resample is None else resample.scale
-        # Each shifted block brings what is wrong at a band's edges one window further in.
-        attention: list[Any] = [block.attn for block in self.blocks]
-        if not plain(WindowAttention, *attention):
-            return self._whole(x)
-        shifted = sum(attn.shift > 0 for attn in attention)
-        out = banded(
-            self,
-            lambda x: self._whole(dense(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
-            x.permute(0, 3, 1, 2),
-            halo=shifted * self.window_size,
-            scale=scale,
-            align=lcm(self.window_size, scale.denominator),
-            width=3 * x.shape[2] * x.shape[3],
-        )
-        return out.permute(0, 2, 3, 1)
-
-    def _whole(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             if self.use_checkpoint and self.training:
                 x = checkpoint(block, x, use_reentrant=False)
@@ -371,13 +328,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) to (B, H, W, C)."""
-        skipped = not self.training and inactive(self.drop_path)
-        if skipped and plain(WindowAttention, self.attn):
-            x = self.attn(x, residual=x, norm=self.norm1)
-        else:
-            x = x + self.drop_path(self.attn(self.norm1(x)))
-        if skipped and plain(Mlp, self.mlp) and plain_norm(self.norm2) and self.mlp.fusible:
-            return self.mlp.behind(self.norm2, x)
+        x = x + self.drop_path(self.attn(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
@@ -386,30 +337,11 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int, drop: float) -> None:
         super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, dim)
         self.drop = nn.Dropout(drop)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C) to (..., C)."""
-        return self.drop(self.fc2(self.drop(applied(self.fc1, x, "gelu"))))
-
-    @property
-    def fusible(self) -> bool:
-        """Whether :meth:`behind` computes what its modules would."""
-        layers: list[Any] = [self.fc1, self.fc2]
-        biased = plain(Linear, *layers) and None not in [layer.bias for layer in layers]
-        return biased and inactive(self.drop)
-
-    def behind(self, norm: Any, x: Tensor) -> Tensor:
-        """The sum of x and this of the normalised x, where it is :attr:`fusible`."""
-        return ops.feed_forward(
-            x,
-            norm.weight,
-            norm.bias,
-            self.fc1.weight,
-            self.fc1.bias,
-            self.fc2.weight,
-            self.fc2.bias,
-            eps=norm.eps,
-        )
+        return self.drop(self.fc2(self.drop(self.act(self.fc1(x)))))

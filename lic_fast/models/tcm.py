@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+from compressai.layers import conv1x1, conv3x3, subpel_conv3x3
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from lic_fast import ops
 from lic_fast.entropy import SliceNetworks
-from lic_fast.models.bands import banded
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.gains import gain_arguments
 from lic_fast.models.layers import (
@@ -27,28 +27,11 @@ from lic_fast.models.layers import (
     slice_networks,
     support_channels,
 )
-from lic_fast.models.modules import (
-    Conv2d,
-    LayerNorm,
-    Linear,
-    Sequential,
-    activation_of,
-    added,
-    applied,
-    conv1x1,
-    conv3x3,
-    inactive,
-    plain_conv,
-    plain_norm,
-    subpel_conv3x3,
-)
 from lic_fast.models.residual_blocks import (
     ResidualBlock,
     ResidualBlockUpsample,
     ResidualBlockWithStride,
 )
-from lic_fast.ops.dispatch import fast_on_cpu, untrained
-from lic_fast.ops.plain import plain
 
 __all__ = ["TCM"]
 
@@ -147,7 +130,7 @@ class TCM(SliceCompressionModel):
                 for j in range(depth)
             ]
 
-        self.g_a = Sequential(
+        self.g_a = nn.Sequential(
             ResidualBlockWithStride(3, 2 * N, 2),
             *stage(0),
             ResidualBlockWithStride(2 * N, 2 * N, 2),
@@ -156,7 +139,7 @@ class TCM(SliceCompressionModel):
             *stage(2),
             conv3x3(2 * N, M, stride=2),
         )
-        self.g_s = Sequential(
+        self.g_s = nn.Sequential(
             ResidualBlockUpsample(M, 2 * N, 2),
             *stage(3),
             ResidualBlockUpsample(2 * N, 2 * N, 2),
@@ -165,14 +148,14 @@ class TCM(SliceCompressionModel):
             *stage(5),
             subpel_conv3x3(2 * N, 3, 2),
         )
-        self.h_a = Sequential(
+        self.h_a = nn.Sequential(
             ResidualBlockWithStride(M, 2 * N, 2),
             *hyper_stage(config[0]),
             conv3x3(2 * N, hyper_channels, stride=2),
         )
 
         def hyper_synthesis() -> nn.Sequential:
-            return Sequential(
+            return nn.Sequential(
                 ResidualBlockUpsample(hyper_channels, 2 * N, 2),
                 *hyper_stage(config[3]),
                 subpel_conv3x3(2 * N, M, 2),
@@ -190,7 +173,7 @@ class TCM(SliceCompressionModel):
 
         def attention() -> nn.ModuleList:
             return nn.ModuleList(
-                Sequential(SWAtten(width, attention_channels, attention_head_dim, window_size))
+                nn.Sequential(SWAtten(width, attention_channels, attention_head_dim, window_size))
                 for width in widths
             )
 
@@ -280,12 +263,7 @@ class TCM(SliceCompressionModel):
 
 
 class WMSA(nn.Module):
-    """Window multi-head self-attention on (B, H, W, C), shifted by half a window or not.
-
-    Attributes:
-        attention: What stands between the linear maps in a portable entropy path, from
-            (B, H, W, 3 * C) to (B, H, W, C), else None.
-    """
+    """Window multi-head self-attention on (B, H, W, C), shifted by half a window or not."""
 
     def __init__(self, dim: int, head_dim: int, window_size: int, shifted: bool) -> None:
         super().__init__()
@@ -293,29 +271,22 @@ class WMSA(nn.Module):
             raise ValueError(f"{dim} channels do not divide into heads of {head_dim}")
         self.window_size = window_size
         self.shift = window_size // 2 if shifted else 0
-        self.embedding_layer = Linear(dim, 3 * dim)
+        self.embedding_layer = nn.Linear(dim, 3 * dim)
         side = 2 * window_size - 1
         self.relative_position_params = nn.Parameter(torch.zeros(dim // head_dim, side, side))
         nn.init.trunc_normal_(self.relative_position_params, std=0.02)
-        self.linear = Linear(dim, dim)
-        self.attention: nn.Module | None = None
+        self.linear = nn.Linear(dim, dim)
 
-    def forward(
-        self, x: Tensor, residual: Tensor | None = None, norm: nn.Module | None = None
-    ) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C), of the norm of x, and added to `residual`, if given."""
-        qkv = applied(self.embedding_layer, x, norm=norm)
-        attended = self._attend(qkv) if self.attention is None else self.attention(qkv)
-        return applied(self.linear, attended, residual=residual)
-
-    def _attend(self, qkv: Tensor) -> Tensor:
-        return ops.window_attention(
-            qkv,
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C), of whole windows."""
+        attended = ops.window_attention(
+            self.embedding_layer(x),
             self.relative_position_params.flatten(1).T,
             window_size=self.window_size,
             shift=self.shift,
             mask_value=float("-inf"),
         )
+        return self.linear(attended)
 
 
 class Block(nn.Module):
@@ -325,48 +296,16 @@ class Block(nn.Module):
         self, dim: int, head_dim: int, window_size: int, drop_path: float = 0.0, *, shifted: bool
     ) -> None:
         super().__init__()
-        self.ln1 = LayerNorm(dim)
+        self.ln1 = nn.LayerNorm(dim)
         self.msa = WMSA(dim, head_dim, window_size, shifted)
         self.drop_path = StochasticDepth(drop_path, "row")
-        self.ln2 = LayerNorm(dim)
-        self.mlp = Sequential(Linear(dim, 4 * dim), nn.GELU(), Linear(4 * dim, dim))
+        self.ln2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
-    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """(B, H, W, C) to (B, H, W, C), written to `out` if there is one, where no gradient is."""
-        skipped = not self.training and inactive(self.drop_path)
-        if skipped and plain(WMSA, self.msa):
-            x = self.msa(x, residual=x, norm=self.ln1)
-        else:
-            x = x + self.drop_path(self.msa(self.ln1(x)))
-        if not skipped or not plain(Sequential, self.mlp):
-            x = x + self.drop_path(self.mlp(self.ln2(x)))
-            return x if out is None else out.copy_(x)
-        layers: list[Any] = list(self.mlp)
-        if not plain_norm(self.ln2) or not _is_perceptron(layers):
-            x = self.mlp(self.ln2(x), residual=x)
-            return x if out is None else out.copy_(x)
-        first, _, second = layers
-        return ops.feed_forward(
-            x,
-            self.ln2.weight,
-            self.ln2.bias,
-            first.weight,
-            first.bias,
-            second.weight,
-            second.bias,
-            eps=self.ln2.eps,
-            out=out,
-        )
-
-
-def _is_perceptron(layers: list[Any]) -> bool:
-    """Whether they are a linear map with a bias, GELU, and another such map."""
-    return (
-        len(layers) == 3
-        and plain(Linear, *layers[::2])
-        and activation_of(layers[1]) == "gelu"
-        and None not in (layer.bias for layer in layers[::2])
-    )
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) to (B, H, W, C)."""
+        x = x + self.drop_path(self.msa(self.ln1(x)))
+        return x + self.drop_path(self.mlp(self.ln2(x)))
 
 
 class ConvTransBlock(nn.Module):
@@ -393,43 +332,10 @@ class ConvTransBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 2C, H, W) to (B, 2C, H, W)."""
-        attention: Any = self.trans_block.msa if plain(Block, self.trans_block) else None
-        if not plain(WMSA, attention) or attention.attention is not None:
-            return self._whole(x)  # in integers maps are small
-        # The windows' shift, or the two 3x3 convolutions.
-        halo = max(2, attention.shift)
-        width = x.shape[1] * x.shape[3]
-        return banded(self, self._whole, x, halo=halo, width=width, align=attention.window_size)
-
-    def _whole(self, x: Tensor) -> Tensor:
-        if self._may_halve() and fast_on_cpu(x) and untrained(self):
-            return self._halves(x)
         conv, trans = self.conv1_1(x).chunk(2, 1)
-        branch = self.conv_block(conv)
-        conv = added(branch, conv) if plain(ResidualBlock, self.conv_block) else branch + conv
+        conv = self.conv_block(conv) + conv
         trans = self.trans_block(trans.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return applied(self.conv1_2, torch.cat([conv, trans], 1), residual=x)
-
-    def _may_halve(self) -> bool:
-        block: Any = self.conv_block
-        return (
-            not self.training
-            and plain(Conv2d, self.conv1_1)
-            and plain(ResidualBlock, block)
-            and block.skip is None
-            and plain_conv(block.conv2)
-            and plain(Block, self.trans_block)
-        )
-
-    def _halves(self, x: Tensor) -> Tensor:
-        """The same, with each half read and written where it lies: nothing is put together."""
-        conv, trans = self.conv1_1(x).chunk(2, 1)
-        both = torch.empty_like(x, memory_format=torch.channels_last).permute(0, 2, 3, 1)
-        conv_out, trans_out = both.chunk(2, 3)
-        # One skip is the residual block's own, the other lies around it.
-        self.conv_block.with_skip(conv, conv, 2.0, out=conv_out.permute(0, 3, 1, 2))
-        self.trans_block(trans.permute(0, 2, 3, 1), out=trans_out)
-        return applied(self.conv1_2, both.permute(0, 3, 1, 2), residual=x)
+        return x + self.conv1_2(torch.cat([conv, trans], 1))
 
 
 class SWAtten(nn.Module):
@@ -450,8 +356,8 @@ class SWAtten(nn.Module):
 
     def __init__(self, channels: int, inner_channels: int, head_dim: int, window_size: int) -> None:
         super().__init__()
-        self.conv_a = Sequential(*residual_units(inner_channels, nn.ReLU))
-        self.conv_b = Sequential(
+        self.conv_a = nn.Sequential(*residual_units(inner_channels, nn.ReLU))
+        self.conv_b = nn.Sequential(
             *residual_units(inner_channels, nn.ReLU), conv1x1(inner_channels, inner_channels)
         )
         self.gate = nn.Sigmoid()
@@ -463,8 +369,6 @@ class SWAtten(nn.Module):
         """(B, C, H, W) to (B, C, H, W)."""
         x = self.in_conv(x)
         values, logits = self.conv_a(x), self.conv_b(self.non_local_block(x))
-        if plain(nn.Sigmoid, self.gate):
-            return self.out_conv(ops.gate(values, logits, x))
         return self.out_conv(values * self.gate(logits) + x)
 
 

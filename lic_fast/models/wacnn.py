@@ -7,15 +7,15 @@ Image Compression", CVPR 2022, figures 3 and 5.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from math import lcm
 from typing import Any
 
+import torch
 from compressai.entropy_models import EntropyBottleneck, GaussianConditional
+from compressai.layers import GDN, conv1x1
+from compressai.models.utils import conv, deconv
 from torch import Tensor, nn
 
-from lic_fast import ops
-from lic_fast.models.bands import BandedSequential, banded
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.gains import gain_arguments
 from lic_fast.models.layers import (
@@ -28,8 +28,6 @@ from lic_fast.models.layers import (
     slice_network_arguments,
     slice_networks,
 )
-from lic_fast.models.modules import GDN, Sequential, conv, conv1x1, deconv
-from lic_fast.ops.plain import plain
 
 __all__ = ["WACNN", "WindowAttentionModule"]
 
@@ -90,8 +88,7 @@ class WACNN(SliceCompressionModel):
         self.window_size = tuple(window_size)
         fine, coarse = window_size
 
-        # At 3840x2160 a map of half the picture's size has 1.6 GB.
-        self.g_a = BandedSequential(
+        self.g_a = nn.Sequential(
             conv(3, N),
             GDN(N),
             conv(N, N),
@@ -101,14 +98,8 @@ class WACNN(SliceCompressionModel):
             GDN(N),
             conv(N, M),
             WindowAttentionModule(M, coarse, num_heads),
-            first=0,
-            last=2,
-            halo=6,
-            scale=Fraction(1, 4),
-            align=4,
-            widest=N // 4 + 1,
         )
-        self.g_s = BandedSequential(
+        self.g_s = nn.Sequential(
             WindowAttentionModule(M, coarse, num_heads),
             deconv(M, N),
             GDN(N, inverse=True),
@@ -118,11 +109,6 @@ class WACNN(SliceCompressionModel):
             deconv(N, N),
             GDN(N, inverse=True),
             deconv(N, 3),
-            first=6,
-            last=8,
-            halo=2,
-            scale=4,
-            widest=4 * N,
         )
 
         self.h_a = hyper_analysis(M, hyper_channels)
@@ -182,8 +168,8 @@ class WindowAttentionModule(nn.Module):
     def __init__(self, dim: int, window_size: int, num_heads: int) -> None:
         super().__init__()
         self.window_size = window_size
-        self.conv_a = Sequential(*residual_units(dim, nn.GELU))
-        self.conv_b = Sequential(
+        self.conv_a = nn.Sequential(*residual_units(dim, nn.GELU))
+        self.conv_b = nn.Sequential(
             ResidualWindowAttention(dim, window_size, num_heads),
             *residual_units(dim, nn.GELU),
             conv1x1(dim, dim),
@@ -191,13 +177,7 @@ class WindowAttentionModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
-        # The windows' shift, and a row for each 3x3 convolution behind them.
-        halo = self.window_size // 2 + 3
-        width = 3 * x.shape[1] * x.shape[3]
-        return banded(self, self._whole, x, halo=halo, width=width, align=self.window_size)
-
-    def _whole(self, x: Tensor) -> Tensor:
-        return ops.gate(self.conv_a(x), self.conv_b(x), x)
+        return self.conv_a(x) * torch.sigmoid(self.conv_b(x)) + x
 
 
 class ResidualWindowAttention(nn.Module):
@@ -210,6 +190,4 @@ class ResidualWindowAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, C, H, W)."""
         tokens = x.permute(0, 2, 3, 1)
-        if plain(WindowAttention, self.attn):
-            return self.attn(tokens, residual=tokens).permute(0, 3, 1, 2)
-        return (self.attn(tokens) + tokens).permute(0, 3, 1, 2)
+        return (tokens + self.attn(tokens)).permute(0, 3, 1, 2)

@@ -28,7 +28,6 @@ from lic_fast.ops.quantize import (
     to_symbols,
 )
 from lic_fast.ops.residual_sum import residual_sum
-from lic_fast.ops.skipped_conv2d import skipped_conv2d
 from lic_fast.ops.window_attention import relative_position_index, window_attention
 from lic_fast.ops.winograd import compact_weights
 
@@ -62,7 +61,6 @@ __all__ = [
     "residual_sum",
     "round_ste",
     "scale_index",
-    "skipped_conv2d",
     "subpixel_conv2d",
     "to_symbols",
     "window_attention",

@@ -18,10 +18,12 @@ from torch.nn.modules.module import _has_any_global_hook
 
 from lic_fast.ops.stamp import ORDINARY
 
-__all__ = ["known", "own", "plain", "plain_network", "unwatched"]
+__all__ = ["known", "plain", "plain_network", "unwatched"]
 
-# Of others, those that models of lic_fast have in them, and that give each pixel by itself.
+# Of others, those that models of lic_fast have in them.
 _KNOWN = {
+    nn.Conv2d,
+    nn.ConvTranspose2d,
     nn.Dropout,
     nn.GELU,
     nn.Identity,
@@ -39,6 +41,7 @@ _KNOWN = {
 _KNOWN_NAMES = {
     ("compressai.entropy_models.entropy_models", "EntropyBottleneck"),
     ("compressai.entropy_models.entropy_models", "GaussianConditional"),
+    ("compressai.layers.gdn", "GDN"),
     ("compressai.ops.bound_ops", "LowerBound"),
     ("compressai.ops.parametrizers", "NonNegativeParametrizer"),
     ("torchvision.ops.stochastic_depth", "StochasticDepth"),
@@ -99,14 +102,9 @@ def _unwatched(module: nn.Module) -> bool:
 
 
 def known(kind: type[nn.Module]) -> bool:
-    """Whether the class is of lic_fast, or another that lic_fast's models have in them.
-
-    Of torch's own layers with a kernel it is not: their reach is not that of the layer that they
-    were put in the place of.
-    """
-    return own(kind) or kind in _KNOWN or (kind.__module__, kind.__qualname__) in _KNOWN_NAMES
-
-
-def own(kind: type[nn.Module]) -> bool:
-    """Whether the class is of lic_fast."""
-    return kind.__module__.startswith("lic_fast.")
+    """Whether the class is of lic_fast, or another that lic_fast's models have in them."""
+    return (
+        kind.__module__.startswith("lic_fast.")
+        or kind in _KNOWN
+        or (kind.__module__, kind.__qualname__) in _KNOWN_NAMES
+    )

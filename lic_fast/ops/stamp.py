@@ -3,7 +3,7 @@
 lic_fast packs weights, merges them, hashes them for a file's fingerprint, and uses the result for
 as long as the :func:`stamp` of the tensors stays the same. A stamp holds, for each tensor,
 
-- its type, its shape and the address of its memory: ``weight.data = other``, ``module.to(...)``
+- its type, shape, strides and the address of its memory: ``weight.data = other``, ``module.to(...)``
   and ``load_state_dict(assign=True)`` change them;
 - its version counter, which moves with every operation in place: an optimiser's step,
   ``load_state_dict``, ``weight.neg_()`` under ``no_grad``;
@@ -63,7 +63,7 @@ def stamp(tensors: Iterable[Tensor]) -> Stamp:
             version: object = tensor._version
         else:
             version = _REFRESHED.get(tensor, 0) if on_cpu else object()
-        forms += (tensor.dtype, tensor.shape, address, version)
+        forms += (tensor.dtype, tensor.shape, tensor.stride(), address, version)
         if not on_cpu:
             forms.append(tensor.device)
         elif tensor.is_contiguous() or _fills_its_memory(tensor):

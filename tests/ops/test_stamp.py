@@ -169,3 +169,7 @@ def test_a_linear_map_follows_a_column_of_its_weights():
         w[:, 1].neg_()
         expected = nn.functional.linear(x, w, b)
         torch.testing.assert_close(lic_fast.ops.linear(x, w, b), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_transpose_in_the_place_of_a_matrix_is_seen():
+    assert changed(weight(8, 8), lambda w: setattr(w, "data", w.data.t()))

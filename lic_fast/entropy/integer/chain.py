@@ -23,13 +23,14 @@ from lic_fast.ops.integer_network import IntegerNetwork, Layer
 from lic_fast.ops.plain import known, plain, unwatched
 from lic_fast.ops.prepared import prepared
 
-__all__ = ["IntegerChain", "integer_chain", "layer_of"]
+__all__ = ["ACTIVATIONS", "IntegerChain", "integer_chain", "layer_of"]
 
-_ACTIVATIONS: dict[type[nn.Module], Activation] = {
+ACTIVATIONS: dict[type[nn.Module], Activation] = {
     ExactGELU: "gelu",
     ExactReLU: "relu",
     ExactLeakyReLU: "leaky_relu",
 }
+"""Names of the activations that integer layers compute at their end."""
 
 
 def integer_chain(
@@ -80,7 +81,7 @@ def _parts(network: nn.Sequential, last: nn.Module | None) -> list[_Part] | None
     parts: list[_Part] = []
     ended = True
     for module in network if last is None else [*network, last]:
-        activation = _ACTIVATIONS.get(type(module))
+        activation = ACTIVATIONS.get(type(module))
         conv: Any = module
         up = 1
         if isinstance(module, nn.Sequential) and len(module) == 2:

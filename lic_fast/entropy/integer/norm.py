@@ -97,8 +97,8 @@ class ExactGDN(nn.Module):
         )
         self.mix.fill(gamma, beta, quantizer_of(squares, 14), 2)
 
-    def forward(self, x: Tensor, overwrite: bool = False) -> Tensor:
-        """(B, C, H, W) float32 to (B, C, H, W) float32; never overwrites."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) float32 to (B, C, H, W) float32."""
         norm = self.mix(x * x)
         norm = exact.sqrt(torch.where(norm > _SMALLEST_NORM, norm, _SMALLEST_NORM))
         return x * norm if self.inverse else x / norm

@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from compressai.layers import GDN
 from torch import Tensor, nn
 
 from lic_fast.entropy.integer.observed import Observed
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.latents import rounder
-from lic_fast.models.modules import GDN
 from lic_fast.models.portable.maps import ENTROPY_PATH, Layer, layers_of, quantizers
 from lic_fast.models.portable.statistics import Code, observe
 from lic_fast.models.tcm import WMSA
@@ -106,11 +106,11 @@ def latents_of(
     medians = model._medians()
     for i, image in enumerate(images):
         for x in _batched(image).to(medians.device).split(1):
-            unscaled = model._transformed(model.analysis, _whole(x, model.multiple))
+            unscaled = model._network(model, _whole(x, model.multiple), "analysis")
             # The ranges of all anchors: a portable model codes at any quality.
             for quality in model.anchor_qualities or (None,):
                 y = model._scaled(unscaled, None if quality is None else [quality])
-                z_hat = (model.h_a(y) - medians).round() + medians
+                z_hat = (model._network(model.h_a, y) - medians).round() + medians
                 latents.append((y.contiguous(), z_hat.contiguous()))
         told("latents", i + 1, len(images))
     return latents

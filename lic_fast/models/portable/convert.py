@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from compressai.layers import GDN
 from torch import Tensor, nn
 
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.models.base import SliceCompressionModel
-from lic_fast.models.modules import GDN
 from lic_fast.models.portable.calibration import (
     Progress,
     attentions,

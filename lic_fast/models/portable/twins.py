@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from compressai.layers import GDN
 from torch import nn
 from torchvision.ops import StochasticDepth
 
@@ -14,14 +15,38 @@ from lic_fast.entropy.integer.activation import (
     ExactSigmoid,
 )
 from lic_fast.entropy.integer.attention import IntegerWindowAttention
+from lic_fast.entropy.integer.blocks import (
+    IntegerBlock,
+    IntegerConvTransBlock,
+    IntegerResidualBlock,
+    IntegerResidualBlockUpsample,
+    IntegerResidualUnit,
+    IntegerSequential,
+    IntegerSubpixelConv,
+    IntegerWMSA,
+)
 from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
 from lic_fast.entropy.integer.norm import ExactGDN, ExactLayerNorm
+from lic_fast.models import modules
 from lic_fast.models.base import SliceCompressionModel
-from lic_fast.models.modules import GDN
+from lic_fast.models.layers import ResidualUnit
 from lic_fast.models.portable.maps import ENTROPY_PATH
-from lic_fast.models.tcm import WMSA
+from lic_fast.models.residual_blocks import ResidualBlock, ResidualBlockUpsample
+from lic_fast.models.tcm import WMSA, Block, ConvTransBlock
 
 __all__ = ["attention_of", "become_portable", "twin"]
+
+_BLOCKS: dict[type[nn.Module], type[nn.Module]] = {
+    Block: IntegerBlock,
+    ConvTransBlock: IntegerConvTransBlock,
+    ResidualBlock: IntegerResidualBlock,
+    ResidualBlockUpsample: IntegerResidualBlockUpsample,
+    ResidualUnit: IntegerResidualUnit,
+    WMSA: IntegerWMSA,
+    modules.Sequential: IntegerSequential,
+    nn.Sequential: IntegerSequential,
+}
+"""What the blocks of an entropy path become, which hold other modules."""
 
 
 def twin(module: nn.Module) -> nn.Module | None:
@@ -56,6 +81,12 @@ def twin(module: nn.Module) -> nn.Module | None:
     raise ValueError(f"no exact module for {module}")
 
 
+def _block(module: nn.Module) -> type[nn.Module]:
+    if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.PixelShuffle):
+        return IntegerSubpixelConv
+    return _BLOCKS[type(module)]
+
+
 def attention_of(module: WMSA) -> IntegerWindowAttention:
     """What stands between the linear maps of a TCM's attention, yet without numbers."""
     heads, side, _ = module.relative_position_params.shape
@@ -78,7 +109,6 @@ def become_portable(model: SliceCompressionModel) -> dict[str, nn.Module]:
             replaced[f"{name}.attention"] = module
             module.attention = attention_of(module)
             module.register_parameter("relative_position_params", None)
-            continue
         exact = twin(module)
         if exact is not None:
             parent, _, child = name.rpartition(".")
@@ -86,5 +116,7 @@ def become_portable(model: SliceCompressionModel) -> dict[str, nn.Module]:
             setattr(owner, child, exact)
             replaced[name] = module
             inside += (f"{name}.",)
+        elif type(module) in _BLOCKS:
+            module.__class__ = _block(module)
     model.portable = True
     return replaced

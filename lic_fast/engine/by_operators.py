@@ -1,0 +1,207 @@
+"""Graphs run node by node with the operators of :mod:`lic_fast.ops`.
+
+On CUDA devices this is how networks run. In tests it is what programs are compared with, on the
+reference backend, where every operator is its definition in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lic_fast import ops
+from lic_fast.engine.graph import Graph, Node
+from lic_fast.ops.linear import activated
+from lic_fast.ops.subpixel import shuffled
+
+__all__ = ["run_by_operators"]
+
+
+def run_by_operators(graph: Graph, x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The graph's result.
+
+    Args:
+        graph: Its weights lie on the device of x.
+        x: (B, H, W, C), floating point.
+        dtype: Type of the maps inside.
+
+    Returns:
+        (B, H', W', C'), of the type of x.
+
+    Raises:
+        ValueError, RuntimeError: The sizes do not fit the network.
+    """
+    maps = {graph.input: x.to(dtype)}
+    left = graph.uses()
+    for node in graph.nodes:
+        inputs = [maps[number] for number in node.inputs]
+        for number in node.inputs:
+            left[number] -= 1
+            if not left[number]:
+                del maps[number]
+        maps[node.output] = _OPERATORS[node.kind](node, *inputs)
+    return maps[graph.output].to(x.dtype)
+
+
+def _first(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+def _last(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1)
+
+
+def _end(node: Node, out: Tensor, residual: Tensor | None) -> Tensor:
+    return activated(out if residual is None else out + residual, node["activation"])
+
+
+def _conv2d(node: Node, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    form: Any = {"stride": (node["stride"],) * 2, "padding": (node["padding"],) * 2}
+    r = node["shuffle"]
+    if r > 1:
+        out = _last(ops.conv2d(_first(x), node["weight"], node["bias"], **form))
+        return _end(node, shuffled(out, r), residual)
+    skip = None if residual is None else _first(residual)
+    form |= {"activation": node["activation"], "residual": skip}
+    return _last(ops.conv2d(_first(x), node["weight"], node["bias"], **form))
+
+
+def _conv_transpose2d(node: Node, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    stride, padding, kernel = node["stride"], node["padding"], node["weight"].shape[2]
+    out = ops.conv_transpose2d(
+        _first(x),
+        node["weight"],
+        node["bias"],
+        stride=(stride,) * 2,
+        padding=(padding,) * 2,
+        output_padding=(stride + 2 * padding - kernel,) * 2,
+    )
+    return _end(node, _last(out), residual)
+
+
+def _norm(node: Node) -> tuple[Tensor, Tensor, float] | None:
+    if node["eps"] is None:
+        return None
+    return node["norm_weight"], node["norm_bias"], node["eps"]
+
+
+def _linear(node: Node, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    return ops.linear(
+        x,
+        node["weight"],
+        node["bias"],
+        activation=node["activation"],
+        residual=residual,
+        norm=_norm(node),
+    )
+
+
+def _feed_forward(node: Node, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    biases = node["bias1"], node["bias2"]
+    if residual is x and node["activation"] == "gelu" and None not in biases:
+        names = ("norm_weight", "norm_bias", "weight1", "bias1", "weight2", "bias2")
+        return ops.feed_forward(x, *(node[name] for name in names), eps=node["eps"])
+    hidden = ops.linear(
+        x, node["weight1"], node["bias1"], activation=node["activation"], norm=_norm(node)
+    )
+    return ops.linear(hidden, node["weight2"], node["bias2"], residual=residual)
+
+
+def _gdn(node: Node, x: Tensor) -> Tensor:
+    return _last(ops.gdn(_first(x), node["gamma"], node["beta"], inverse=node["inverse"]))
+
+
+def _layer_norm(node: Node, x: Tensor) -> Tensor:
+    return ops.layer_norm(x, node["weight"], node["bias"], node["eps"])
+
+
+def _window_attention(node: Node, x: Tensor) -> Tensor:
+    pad = node["pad_value"]
+    return ops.window_attention(
+        x.contiguous(),
+        node["table"].contiguous(),
+        window_size=node["window"],
+        shift=node["shift"],
+        mask_value=node["mask_value"],
+        pad_value=None if pad is None else pad.to(x.dtype),
+        scale=node["scale"],
+    )
+
+
+_UNARY: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "relu": lambda x, _: F.relu(x),
+    "leaky_relu": F.leaky_relu,
+    "gelu": lambda x, _: F.gelu(x),
+    "sigmoid": lambda x, _: torch.sigmoid(x),
+    "tanh": lambda x, _: torch.tanh(x),
+    "exp": lambda x, _: torch.exp(x),
+    "square": lambda x, _: torch.square(x),
+    "sqrt": lambda x, _: torch.sqrt(x),
+    "rsqrt": lambda x, _: torch.rsqrt(x),
+    "abs": lambda x, _: torch.abs(x),
+    "negate": lambda x, _: torch.neg(x),
+    "scale": lambda x, number: x * number,
+    "shift": lambda x, number: x + number,
+}
+
+_BINARY: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "add": lambda x, y, number: torch.add(x, y, alpha=number),
+    "multiply": lambda x, y, _: x * y,
+    "divide": lambda x, y, _: x / y,
+    "subtract": lambda x, y, _: x - y,
+    "maximum": lambda x, y, _: torch.maximum(x, y),
+    "minimum": lambda x, y, _: torch.minimum(x, y),
+}
+
+
+def _unary(node: Node, x: Tensor) -> Tensor:
+    return _UNARY[node["function"]](x, node["number"])
+
+
+def _binary(node: Node, x: Tensor, y: Tensor) -> Tensor:
+    return _BINARY[node["function"]](x, y, node["number"])
+
+
+def _gate(node: Node, values: Tensor, logits: Tensor, skip: Tensor) -> Tensor:
+    return _last(ops.gate(_first(values), _first(logits), _first(skip)))
+
+
+def _space_to_depth(node: Node, x: Tensor) -> Tensor:
+    r = node["factor"]
+    parts = x.unflatten(1, (-1, r)).unflatten(3, (-1, r))  # (B, H/r, r, W/r, r, C)
+    rows_first = node["order"] == "rows_first"
+    return parts.permute(0, 1, 3, *((2, 4) if rows_first else (4, 2)), 5).flatten(3)
+
+
+def _depth_to_space(node: Node, x: Tensor) -> Tensor:
+    return shuffled(x, node["factor"])
+
+
+def _split(node: Node, x: Tensor) -> Tensor:
+    return x[..., node["first"] : node["first"] + node.channels]
+
+
+def _concat(node: Node, *parts: Tensor) -> Tensor:
+    return torch.cat(parts, 3)
+
+
+_OPERATORS: dict[str, Callable[..., Tensor]] = {
+    "binary": _binary,
+    "concat": _concat,
+    "conv2d": _conv2d,
+    "conv_transpose2d": _conv_transpose2d,
+    "depth_to_space": _depth_to_space,
+    "feed_forward": _feed_forward,
+    "gate": _gate,
+    "gdn": _gdn,
+    "layer_norm": _layer_norm,
+    "linear": _linear,
+    "space_to_depth": _space_to_depth,
+    "split": _split,
+    "unary": _unary,
+    "window_attention": _window_attention,
+}

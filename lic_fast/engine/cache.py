@@ -1,0 +1,136 @@
+"""What was found out about networks: their graphs and programs, or why they have none.
+
+An entry belongs to a network, which it does not keep alive, and is used for as long as two things
+stay the same: a snapshot of the network's modules (:mod:`~lic_fast.engine.watch`), and the stamp of
+their tensors (:mod:`lic_fast.ops.stamp`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from lic_fast.engine import registry
+from lic_fast.engine.capture import Capture, Layout, capture, register_models
+from lic_fast.engine.graph import Unsupported
+from lic_fast.engine.program import Program
+from lic_fast.engine.watch import modules_of, snapshot
+from lic_fast.ops.stamp import Stamp, stamp
+
+__all__ = ["Entry", "cached", "entry_of"]
+
+Key = tuple[str, int, Layout]
+"""Method, channels and layout of the input."""
+
+
+@dataclass
+class Entry:
+    """What is known of a network's method.
+
+    Attributes:
+        captured: Its graph, None if it has none.
+        reason: Why it has none.
+        tensors: Parameters and buffers of the modules that take part.
+        types: The floating-point types of the graph's weights.
+        devices: Where these are.
+    """
+
+    captured: Capture | None
+    reason: str
+    tensors: list[Tensor]
+    types: set[torch.dtype]
+    devices: set[torch.device]
+    _snapshot: Any
+    _stamp: Stamp
+    _version: int
+    _programs: dict[bool, Program] = field(default_factory=dict)
+
+    def holds(self) -> bool:
+        """Whether all that it was made of is as it was."""
+        if self._version != registry.version() or not self._snapshot.holds():
+            return False
+        return self.captured is None or self._stamp == stamp(self.tensors)
+
+    def program(self, bfloat16: bool) -> Program:
+        """The program of the graph, made on first use."""
+        found = self._programs.get(bfloat16)
+        if found is None:
+            with _LOCK:
+                found = self._programs.get(bfloat16)
+                if found is None:
+                    assert self.captured is not None
+                    found = self._programs[bfloat16] = Program(self.captured.graph, bfloat16)
+        return found
+
+
+_ENTRIES: WeakKeyDictionary[nn.Module, dict[Key, Entry]] = WeakKeyDictionary()
+_LOCK = RLock()
+
+
+def entry_of(network: nn.Module, method: str, channels: int, layout: Layout) -> Entry:
+    """What is known of ``getattr(network, method)`` for such an input; found out where it is not.
+
+    Each thread may call it at any time.
+    """
+    key = (method, channels, layout)
+    entries = _ENTRIES.get(network)
+    found = None if entries is None else entries.get(key)
+    if found is not None and found.holds():
+        return found
+    with _LOCK:
+        entries = _ENTRIES.setdefault(network, {})
+        other = entries.get(key)
+        # Another thread may have been here before.
+        if other is None or other is found or not other.holds():
+            other = entries[key] = _made(network, key)
+        return other
+
+
+def cached(network: nn.Module) -> dict[Key, Entry]:
+    """What is known of a network by now."""
+    return dict(_ENTRIES.get(network, {}))
+
+
+def _made(network: nn.Module, key: Key) -> Entry:
+    # Before, so that what changes meanwhile is noticed at the next call.
+    register_models()
+    version = registry.version()
+    modules = list(modules_of(network))
+    taken = snapshot(modules)
+    tensors = _tensors_of(modules)
+    stamped = stamp(tensors)
+    try:
+        captured = capture(network, *key)
+    except Unsupported as reason:
+        return Entry(None, str(reason), tensors, set(), set(), taken, stamped, version)
+    if captured.children is not None:
+        modules = list(modules_of(network, captured.children))
+        narrow, tensors = snapshot(modules), _tensors_of(modules)
+        stamped = stamp(tensors)
+        if taken.holds():
+            taken = narrow
+    weights = [
+        weight
+        for node in captured.graph.nodes
+        for weight in node.weights.values()
+        if weight is not None
+    ]
+    types = {weight.dtype for weight in weights}
+    devices = {weight.device for weight in weights}
+    return Entry(captured, "", tensors, types, devices, taken, stamped, version)
+
+
+def _tensors_of(modules: list[nn.Module]) -> list[Tensor]:
+    tensors = {
+        id(tensor): tensor
+        for module in modules
+        for group in (module._parameters, module._buffers)
+        for tensor in group.values()
+        if tensor is not None
+    }
+    return list(tensors.values())

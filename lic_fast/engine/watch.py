@@ -1,0 +1,93 @@
+"""Which networks a program may compute in the place of, and whether they have changed since.
+
+What a user puts into a model takes effect: hooks of every kind, replaced and wrapped modules,
+subclasses, parametrisations, an instance's own ``forward``. A module whose call is no more than its
+class's ``forward`` on ordinary tensors, and whose class is known, is followed by
+:mod:`~lic_fast.engine.capture`; any other one makes the networks around it run as PyTorch runs
+them. Once a graph is made, a snapshot of all modules in it says at each call, in microseconds,
+whether they are as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+from lic_fast import _C
+from lic_fast.engine.registry import is_known, is_own_forward
+from lic_fast.ops.stamp import ORDINARY
+
+__all__ = ["allowed", "modules_of", "refusal", "snapshot"]
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = [
+    hooks
+    for name, hooks in vars(torch_module).items()
+    if name.startswith("_global_") and isinstance(hooks, dict)
+]
+
+
+def allowed(network: nn.Module) -> bool:
+    """Whether the network and all modules in it are known, unwatched and not in training."""
+    return all(refusal(module) is None for module in modules_of(network))
+
+
+def refusal(module: nn.Module, called: bool = True) -> str | None:
+    """Why a module, without those in it, may not be followed; None if it may.
+
+    Args:
+        module: The module.
+        called: Whether it is called as a module, so that hooks matter.
+    """
+    kind = type(module)
+    if not is_known(kind):
+        return f"the class {kind.__module__}.{kind.__qualname__} is not known"
+    if not is_own_forward(kind):
+        return f"the forward of {kind.__qualname__} is not that which its rule stands for"
+    attributes = module.__dict__
+    if called:
+        for name in _HOOKS:
+            if attributes.get(name):
+                return f"a {kind.__name__} has hooks in {name}"
+        if any(_GLOBAL_HOOKS):
+            return "hooks for all modules are registered"
+        if module._compiled_call_impl is not None:
+            return f"a {kind.__name__} is compiled"
+    if module.training:
+        return f"a {kind.__name__} is in training"
+    for name in attributes.keys() - _ALWAYS:
+        if callable(getattr(kind, name, None)):
+            return f"a {kind.__name__} has a {name} of its own"
+    for tensors in (module._parameters, module._buffers):
+        for name, tensor in tensors.items():
+            if tensor is not None and type(tensor) not in ORDINARY:
+                return f"{name} of a {kind.__name__} is a {type(tensor).__name__}"
+    return None
+
+
+# Attributes of every module, none of which is a method.
+_ALWAYS = nn.Module().__dict__.keys()
+
+
+def modules_of(network: nn.Module, children: Iterable[str] | None = None) -> Iterator[nn.Module]:
+    """The network, and everything in it; or in those of its children alone."""
+    yield network
+    names = network._modules.keys() if children is None else children
+    waiting: list[nn.Module] = [m for m in (network._modules[n] for n in names) if m is not None]
+    seen = {id(network)}
+    for module in waiting:
+        if id(module) not in seen:
+            seen.add(id(module))
+            yield module
+            waiting += [child for child in module._modules.values() if child is not None]
+
+
+def snapshot(modules: Iterable[nn.Module]) -> Any:
+    """What modules are: a ``_C.Snapshot`` of them, their classes and the hooks for all modules.
+
+    It does not keep them alive.
+    """
+    return _C.Snapshot(list(modules), _GLOBAL_HOOKS)
