@@ -6,6 +6,7 @@
 #include "attention/bindings.hpp"
 #include "channels/bindings.hpp"
 #include "cpu/bindings.hpp"
+#include "direct/bindings.hpp"
 #include "engine/bindings.hpp"
 #include "integer/bindings.hpp"
 #include "latents/bindings.hpp"
@@ -21,6 +22,7 @@ PYBIND11_MODULE(_C, module) {
   lic_fast::attention::bind(module);
   lic_fast::channels::bind(module);
   lic_fast::cpu::bind(module);
+  lic_fast::direct::bind(module);
   lic_fast::engine::bind(module);
   lic_fast::integer::bind(module);
   lic_fast::latents::bind(module);

@@ -63,8 +63,8 @@ void run(const Weights& weights, const py::array& x, const Floats& bias, py::arr
   check(size(x, 3) % kPanel == 0 && size(x, 3) * phases * phases == weights.in_channels,
         "x has other channels than the weights, or such as are no multiple of 16");
   check(bias.ndim() == 1 && size(bias, 0) == weights.out_channels, "bias must be (outputs,)");
-  check(shuffle == 1 || weights.out_channels % (shuffle * shuffle * kPanel) == 0,
-        "the channels of a pixel that is shuffled must be multiples of 16");
+  check(weights.out_channels % (shuffle * shuffle) == 0,
+        "the outputs must be those of shuffle x shuffle pixels");
   const auto fits = [&](const py::array& map) {
     return size(map, 0) == p.batch && size(map, 1) == p.height * shuffle &&
            size(map, 2) == p.width * shuffle &&

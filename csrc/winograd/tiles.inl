@@ -110,12 +110,33 @@ struct Tiles {
     }
   }
 
+  /// The first half of the transform of a tile's products.
+  template <std::size_t kStep>
+  LIC_FAST_TARGET LIC_FAST_INLINE static void transform_columns(const float* products,
+                                                                std::size_t distance,
+                                                                Vector (&half)[kStep][kSide]) {
+    LIC_FAST_UNROLL(6)
+    for (std::size_t c = 0; c < kSide; ++c) {
+      Vector numbers[kSide], transformed[kStep];
+      LIC_FAST_UNROLL(6)
+      for (std::size_t r = 0; r < kSide; ++r) {
+        numbers[r] = Vector::load(products + (r * kSide + c) * distance);
+      }
+      transform_output<kStep>(numbers, transformed);
+      LIC_FAST_UNROLL(4)
+      for (std::size_t r = 0; r < kStep; ++r) half[r][c] = transformed[r];
+    }
+  }
+
   /// Transforms a tile's products of one panel, adds what belongs to them and writes them.
   template <std::size_t kStep>
   LIC_FAST_TARGET static void write(const Problem& p, const Tile& tile, std::size_t panel,
                                     const float* products, std::size_t distance) {
     const std::size_t first = panel * kPanel;
     const std::size_t each = p.weights.out_channels / (p.shuffle * p.shuffle);
+    if (p.shuffle > 1 && each % kPanel != 0) {
+      return write_apart<kStep>(p, tile, first, products, distance);
+    }
     const std::size_t phase = first / each, channel = first % each;
     const std::size_t down = phase / p.shuffle, across = phase % p.shuffle;
     const std::size_t rows = std::min(kStep, p.height - tile.row);
@@ -123,17 +144,7 @@ struct Tiles {
     for (std::size_t lane = 0; lane < kPanel && channel + lane < each; lane += kWidth) {
       const std::size_t count = std::min(kWidth, each - channel - lane);
       Vector half[kStep][kSide];
-      LIC_FAST_UNROLL(6)
-      for (std::size_t c = 0; c < kSide; ++c) {
-        Vector numbers[kSide], transformed[kStep];
-        LIC_FAST_UNROLL(6)
-        for (std::size_t r = 0; r < kSide; ++r) {
-          numbers[r] = Vector::load(products + (r * kSide + c) * distance + lane);
-        }
-        transform_output<kStep>(numbers, transformed);
-        LIC_FAST_UNROLL(4)
-        for (std::size_t r = 0; r < kStep; ++r) half[r][c] = transformed[r];
-      }
+      transform_columns<kStep>(products + lane, distance, half);
       const Vector bias = load_some(p.bias + first + lane, count);
       for (std::size_t r = 0; r < rows; ++r) {
         Vector numbers[kStep];
@@ -150,6 +161,51 @@ struct Tiles {
                     load_some(static_cast<const T*>(p.residual.data) + place(p.residual), count));
           }
           store_some(activate(x, p.activation), static_cast<T*>(p.out.data) + place(p.out), count);
+        }
+      }
+    }
+  }
+
+  /// The same where the outputs of a vector belong to several pixels.
+  template <std::size_t kStep>
+  LIC_FAST_TARGET static void write_apart(const Problem& p, const Tile& tile, std::size_t first,
+                                          const float* products, std::size_t distance) {
+    const std::size_t each = p.weights.out_channels / (p.shuffle * p.shuffle);
+    const std::size_t rows = std::min(kStep, p.height - tile.row);
+    const std::size_t columns = std::min(kStep, p.width - tile.column);
+    for (std::size_t lane = 0; lane < kPanel && first + lane < p.weights.out_channels;
+         lane += kWidth) {
+      const std::size_t count = std::min(kWidth, p.weights.out_channels - first - lane);
+      std::size_t places[kWidth], residual_places[kWidth];  // from a pixel's
+      for (std::size_t l = 0; l < count; ++l) {
+        const std::size_t phase = (first + lane + l) / each, channel = (first + lane + l) % each;
+        const std::size_t down = phase / p.shuffle, across = phase % p.shuffle;
+        places[l] = down * p.out.row + across * p.out.pixel + channel;
+        residual_places[l] = down * p.residual.row + across * p.residual.pixel + channel;
+      }
+      Vector half[kStep][kSide];
+      transform_columns<kStep>(products + lane, distance, half);
+      const Vector bias = load_some(p.bias + first + lane, count);
+      for (std::size_t r = 0; r < rows; ++r) {
+        Vector numbers[kStep];
+        transform_output<kStep>(half[r], numbers);
+        for (std::size_t c = 0; c < columns; ++c) {
+          const auto place = [&](const auto& map) {
+            return tile.image * map.image + (tile.row + r) * p.shuffle * map.row +
+                   (tile.column + c) * p.shuffle * map.pixel;
+          };
+          float some[kWidth] = {};
+          Vector x = add(numbers[c], bias);
+          if (p.residual.data != nullptr) {
+            const T* const residual = static_cast<const T*>(p.residual.data) + place(p.residual);
+            for (std::size_t l = 0; l < count; ++l) {
+              some[l] = cpu::wide(residual[residual_places[l]]);
+            }
+            x = add(x, Vector::load(some));
+          }
+          activate(x, p.activation).store(some);
+          T* const out = static_cast<T*>(p.out.data) + place(p.out);
+          for (std::size_t l = 0; l < count; ++l) out[places[l]] = cpu::narrow<T>(some[l]);
         }
       }
     }

@@ -94,9 +94,8 @@ struct Problem {
   const float* bias;  // (out_channels,)
   bool bfloat16;      // whether the numbers are std::uint16_t, or else float
   // Of the convolution's own input and output. What is given has `phases` times as many rows and
-  // columns, whose channels are those of the phases x phases pixels one after another, and what is
-  // written `shuffle` times as many in the same way. Only 1, or such that the channels of a pixel
-  // are whole panels.
+  // columns, whose channels are those of the phases x phases pixels one after another, in whole
+  // panels, and what is written `shuffle` times as many in the same way, in any.
   std::size_t batch, height, width, phases, shuffle;
   Map<const void> x;
   Map<const void> residual;  // like out; without data: none

@@ -163,7 +163,7 @@ def _shuffled_conv2d(
 ) -> Tensor:
     """The convolution to pixels first, and its pixels where they belong."""
     form: dict[str, Any] = {"activation": activation, "residual": residual, "shuffle": r}
-    if winograd.fits(x, weight, (1, 1), padding) and winograd.shuffles(weight, r):
+    if winograd.fits(x, weight, (1, 1), padding):
         return winograd.convolve(x, weight, bias, **form)
     if tile_convolution.fits(x, weight, (1, 1), padding):
         return tile_convolution.convolve(x, weight, bias, **form)

@@ -38,7 +38,6 @@ __all__ = [
     "direct_convolutions",
     "fits",
     "may_compute",
-    "shuffles",
     "wide_vectors",
 ]
 
@@ -127,11 +126,6 @@ def fits(x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int = 1
     )
 
 
-def shuffles(weight: Tensor, r: int) -> bool:
-    """Whether :func:`convolve` puts the pixels of the result where they belong."""
-    return weight.shape[0] % (r * r * _PANEL) == 0
-
-
 class Convolution:
     """A convolution with its weights prepared, of those for which :func:`fits` holds.
 
@@ -216,7 +210,7 @@ def convolve(
         activation: See :func:`lic_fast.ops.conv2d`.
         residual: Of the result's shape, or None.
         shuffle: Pixels r along a side that a pixel of the result becomes; its channels are (r, r,
-            M / r^2), as :func:`shuffles` demands. Without groups.
+            M / r^2). Without groups.
 
     Returns:
         (B, M / r^2, r * H', r * W'), of the type of x, with channels last.

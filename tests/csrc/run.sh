@@ -41,6 +41,7 @@ maps=(csrc/winograd/{avx512,scalar,avx2,winograd,avx512vnni}.cpp
   csrc/attention/{window_attention,scalar,avx2,avx512,amx}.cpp
   csrc/channels/{channels,scalar,avx2,avx512}.cpp
   csrc/linear/{linear,scalar,avx2,avx512,avx512_pairs,avx512vnni_words,amx}.cpp
+  csrc/direct/{avx512,avx2,scalar,convolution}.cpp
   csrc/cpu/copy.cpp csrc/tiles/{amx,convolution}.cpp)
 integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni,amx}.cpp)
 program=(csrc/integer/{program,transformer,conv,winograd,layer,kernels}.cpp
@@ -58,6 +59,7 @@ check() {
 check rans memory $memory
 check maps memory $memory "${maps[@]}"
 check row_ranges memory $memory "${maps[@]}" csrc/program/attention.cpp
+check convolutions memory $memory "${maps[@]}" csrc/program/convolution.cpp
 check integer memory $memory "${integer[@]}"
 check program memory $memory "${program[@]}"
 check transformer memory $memory "${program[@]}"
