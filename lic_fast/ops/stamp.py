@@ -3,8 +3,8 @@
 lic_fast packs weights, merges them, hashes them for a file's fingerprint, and uses the result for
 as long as the :func:`stamp` of the tensors stays the same. A stamp holds, for each tensor,
 
-- its type, shape, strides and the address of its memory: ``weight.data = other``, ``module.to(...)``
-  and ``load_state_dict(assign=True)`` change them;
+- its type, shape, strides and the address of its memory: ``weight.data = other``,
+  ``module.to(...)`` and ``load_state_dict(assign=True)`` change them;
 - its version counter, which moves with every operation in place: an optimiser's step,
   ``load_state_dict``, ``weight.neg_()`` under ``no_grad``;
 - a hash of some of its words, for tensors in the CPU's memory: operations on ``weight.data`` and

@@ -52,8 +52,8 @@ def decoded_with_the_references_symbols(net, x):
     symbols = {}
 
     def latents(quantize_for):
-        y = net._transformed(net.analysis, x)
-        z = net.h_a(y)
+        y = net._network(net, x, "analysis")
+        z = net._network(net.h_a, y)
         medians = net._medians()
         symbols_of_z = (z - medians).round()
         return symbols_of_z, net._latents(symbols_of_z + medians, quantize_for(y))
@@ -82,7 +82,7 @@ def decoded_with_the_references_symbols(net, x):
         expected, _ = latents(rounding)
     symbols_of_z, decoded = latents(forced)
     assert torch.equal(symbols_of_z, expected)
-    return net._transformed(net.synthesis, decoded.y_hat)[0], ties
+    return net._network(net, decoded.y_hat, "synthesis")[0], ties
 
 
 @pytest.mark.parametrize("picture", ["a", "b"])

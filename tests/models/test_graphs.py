@@ -176,13 +176,13 @@ def test_a_model_that_cannot_be_recorded_runs_without_and_warns_once():
     net, x = tiny(CLASSES[1]), pictures(CLASSES[1])
     graphs = Graphs(TapeCapture())
 
-    own = type(net)._transformed
+    own = type(net)._network
 
-    def transformed(self, transform, x):
+    def watched(self, network, x, method="forward"):
         assert x.sum().item() >= 0
-        return own(self, transform, x)
+        return own(self, network, x, method)
 
-    with mock.patch.object(type(net), "_transformed", transformed):
+    with mock.patch.object(type(net), "_network", watched):
         expected = encode(net, x, graphs)
         with pytest.warns(UserWarning, match=r"graphs are off .* waits for the device"):
             same(encode(net, x, graphs), expected)

@@ -47,7 +47,7 @@ def test_precision_is_checked_and_belongs_to_no_state():
 def test_a_model_in_float64_computes_in_float64(name):
     net, x = tiny(CLASSES[1]).double(), pictures(CLASSES[1]).double()
     with backend(name):
-        y = net._transformed(net.analysis, x)
+        y = net._network(net, x, "analysis")
     assert y.dtype == torch.float64
     with torch.enable_grad():
         expected = net.analysis(x)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from compressai.layers import GDN
 from torch import nn
 
 from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
@@ -10,7 +11,6 @@ from lic_fast.entropy.integer.norm import ExactGDN, ExactLayerNorm
 from lic_fast.entropy.integer.observed import Observed
 from lic_fast.entropy.integer.quantizer import quantizer_of
 from lic_fast.entropy.integer.rounding import nearest, round_weights
-from lic_fast.models.modules import GDN
 
 
 @pytest.fixture(autouse=True)
@@ -124,9 +124,7 @@ def test_an_exact_gdn_is_almost_the_gdn(inverse):
     x = torch.randn(2, 10, 6, 7) * torch.linspace(0.5, 4, 10).view(-1, 1, 1)
     exact = ExactGDN(10, inverse)
     exact.fill(gdn, Observed.of(x))
-    before = x.clone()
-    assert relative(exact(x, overwrite=True), gdn(x)) < 0.01
-    assert torch.equal(x, before)
+    assert relative(exact(x), gdn(x)) < 0.01
     assert exact(1e6 * x).isfinite().all()
 
 
