@@ -1,9 +1,10 @@
 // Rows of channels, for the instruction set of the file that includes this: it defines
 // LIC_FAST_TARGET and the vectors of cpu/vectors_*.inl in its unnamed namespace.
 
-#include "channels/functions.inl"
 #include "cpu/activations.inl"
 #include "cpu/normalise.inl"
+// Of these.
+#include "channels/functions.inl"
 
 template <class T>
 struct Kernels {
