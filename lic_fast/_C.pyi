@@ -5,6 +5,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+# Not a module: these classes are of this one.
+from lic_fast._C_program import Program as Program
+from lic_fast._C_program import ProgramBuilder as ProgramBuilder
+
 _List: TypeAlias = Sequence[SupportsIndex]
 _Array: TypeAlias = npt.NDArray[np.integer[Any]]
 _Integers: TypeAlias = _List | _Array | torch.Tensor

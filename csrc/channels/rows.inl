@@ -3,6 +3,7 @@
 
 #include "cpu/activations.inl"
 #include "cpu/normalise.inl"
+// Of these.
 #include "channels/functions.inl"
 
 template <class T>

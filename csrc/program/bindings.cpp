@@ -18,6 +18,7 @@
 #include "cpu/activation.hpp"
 #include "cpu/isa.hpp"
 #include "program/attention.hpp"
+#include "program/convolution.hpp"
 #include "program/graph.hpp"
 #include "program/nodes.hpp"
 #include "program/program.hpp"
@@ -51,6 +52,27 @@ class ProgramBuilder {
   explicit ProgramBuilder(bool bfloat16) : builder_(bfloat16) {}
 
   MapId input(std::size_t channels) { return builder_.input(channels); }
+
+  MapId conv2d(MapId x, const Floats& weight, const std::optional<Floats>& bias, std::size_t stride,
+               std::size_t padding, const std::string& activation, const Residual& residual,
+               std::size_t shuffle) {
+    check_shape(weight, 4, "the weight must be (outputs, inputs, kernel, kernel)");
+    check(weight.shape(2) == weight.shape(3), "the kernel must be square, not " + shape_of(weight));
+    check_channels(x, size(weight, 1), "x");
+    const std::size_t outputs = size(weight, 0);
+    const Convolution convolution{keep(weight),
+                                  bias_of(bias, outputs),
+                                  outputs,
+                                  size(weight, 1),
+                                  size(weight, 2),
+                                  stride,
+                                  padding,
+                                  shuffle,
+                                  cpu::activation_of_name(activation),
+                                  residual.has_value()};
+    auto node = make_convolution(convolution);  // checks shuffle
+    return add(std::move(node), {x}, outputs / (shuffle * shuffle), residual);
+  }
 
   MapId linear(MapId x, const Floats& weight, const std::optional<Floats>& bias,
                const std::string& activation, const Residual& residual, const NormArrays& norm) {
@@ -327,6 +349,11 @@ void bind(py::module_& module) {
                              "of float32, which must not change.")
       .def(py::init<bool>(), py::arg("bfloat16"))
       .def("input", &ProgramBuilder::input, py::arg("channels"), "A map that the caller gives.")
+      .def("conv2d", &ProgramBuilder::conv2d, py::arg("x"), py::arg("weight").noconvert(),
+           py::arg("bias").noconvert() = py::none(), py::arg("stride") = 1, py::arg("padding") = 0,
+           py::arg("activation") = "none", py::arg("residual") = py::none(), py::arg("shuffle") = 1,
+           "activation(conv(x) + bias + residual). With a shuffle of r the outputs are those of "
+           "r x r pixels one after another, (r, r, channels).")
       .def("linear", &ProgramBuilder::linear, py::arg("x"), py::arg("weight").noconvert(),
            py::arg("bias").noconvert() = py::none(), py::arg("activation") = "none",
            py::arg("residual") = py::none(), py::arg("norm").noconvert() = py::none(),

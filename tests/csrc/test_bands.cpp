@@ -123,7 +123,8 @@ Made random_program(std::mt19937& random) {
   program::Builder builder(below(random, 2) == 1);
   std::vector<Known> known;
   const std::size_t inputs = 1 + below(random, 2);
-  for (std::size_t i = 0; i < inputs; ++i) known.push_back({builder.input(1 + below(random, 5)), 0});
+  for (std::size_t i = 0; i < inputs; ++i)
+    known.push_back({builder.input(1 + below(random, 5)), 0});
   const std::size_t steps = 1 + below(random, 14);
   for (std::size_t step = 0; step < steps; ++step) {
     // Most often what was made last.
@@ -221,7 +222,8 @@ void check_bands(std::mt19937& random) {
   for (const auto& output : expected) {
     for (const float x : output) CHECK(x >= 0 && x < 64);
   }
-  for (const std::size_t rows : {std::size_t{1}, std::size_t{2}, 1 + below(random, sizes[0].height)}) {
+  for (const std::size_t rows :
+       {std::size_t{1}, std::size_t{2}, 1 + below(random, sizes[0].height)}) {
     CHECK(run(made, inputs, rows, 1 + static_cast<unsigned>(below(random, 3))) == expected);
   }
   std::vector<std::thread> callers;
