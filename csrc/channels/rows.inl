@@ -3,6 +3,8 @@
 
 #include "cpu/activations.inl"
 #include "cpu/normalise.inl"
+// Of these.
+#include "channels/functions.inl"
 
 #include "channels/functions.inl"
 

@@ -137,7 +137,7 @@ def _copy(
     found = known.get(id(module))
     if found is not None:
         return found
-    reason = refusal(module, called)
+    reason = refusal(module, called, is_root=not name)
     if reason is not None:
         if not name:
             raise Unsupported(reason)

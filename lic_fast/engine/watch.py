@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 from lic_fast import _C
-from lic_fast.engine.registry import is_known, is_own_forward
+from lic_fast.engine.registry import is_known, is_own_forward, module_rule
 from lic_fast.ops.stamp import ORDINARY
 
 __all__ = ["allowed", "modules_of", "refusal", "snapshot"]
@@ -32,15 +32,17 @@ _GLOBAL_HOOKS = [
 
 def allowed(network: nn.Module) -> bool:
     """Whether the network and all modules in it are known, unwatched and not in training."""
-    return all(refusal(module) is None for module in modules_of(network))
+    modules = modules_of(network)
+    return all(refusal(module, is_root=module is network) is None for module in modules)
 
 
-def refusal(module: nn.Module, called: bool = True) -> str | None:
+def refusal(module: nn.Module, called: bool = True, is_root: bool = False) -> str | None:
     """Why a module, without those in it, may not be followed; None if it may.
 
     Args:
         module: The module.
         called: Whether it is called as a module, so that hooks matter.
+        is_root: Whether it is the network itself, which must not be in training.
     """
     kind = type(module)
     if not is_known(kind):
@@ -56,7 +58,8 @@ def refusal(module: nn.Module, called: bool = True) -> str | None:
             return "hooks for all modules are registered"
         if module._compiled_call_impl is not None:
             return f"a {kind.__name__} is compiled"
-    if module.training:
+    # A forward that is followed says itself what it does in training; a rule may not.
+    if module.training and (is_root or module_rule(kind) is not None):
         return f"a {kind.__name__} is in training"
     for name in attributes.keys() - _ALWAYS:
         if callable(getattr(kind, name, None)):

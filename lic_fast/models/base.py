@@ -145,6 +145,9 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
 
     def _network(self, network: nn.Module, x: Tensor, method: str = "forward") -> Tensor:
         """``network.method(x)``: all transforms and hyper-transforms are called here."""
+        if not torch.is_grad_enabled():
+            # Convolutions round differently in channels-last order.
+            x = x.contiguous()
         return network(x) if method == "forward" else getattr(network, method)(x)
 
     # The entropy path.

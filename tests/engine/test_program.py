@@ -1,43 +1,12 @@
-"""Programs against the definitions of their nodes, and in bands."""
-
-import threading
+"""The nodes of programs against their definitions."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from lic_fast import _C
-
-THREADS = 3
-
-
-def numbers(shape, seed, scale=1.0):
-    return (np.random.default_rng(seed).standard_normal(shape) * scale).astype(np.float32)
-
-
-def run(program, inputs, threads=THREADS, band_rows=0):
-    """Outputs of images (B, H, W, C)."""
-    sizes = program.output_sizes(*inputs[0].shape[1:3])
-    channels = program.channels
-    outputs = [
-        np.full((len(inputs[0]), *size, c), np.nan, np.float32)
-        for size, c in zip(sizes, channels, strict=True)
-    ]
-    program.program.run(inputs, outputs, threads, band_rows)
-    return outputs
-
-
-class Built:
-    """A program with the channels of its outputs."""
-
-    def __init__(self, builder, outputs, channels):
-        self.program, self.channels = builder.build(outputs), channels
-
-    def output_sizes(self, height, width):
-        return self.program.output_sizes(height, width)
+from lic_fast import _C, ops
+from tests.engine.built import THREADS, Built, numbers
 
 
 def rounded(x, bfloat16):
@@ -51,7 +20,7 @@ def check_node(add, definition, channels, outputs, bfloat16, size=(7, 5), tolera
     maps = [builder.input(c) for c in channels]
     program = Built(builder, [add(builder, *maps)], [outputs])
     inputs = [numbers((2, *size, c), i) for i, c in enumerate(channels)]
-    (out,) = run(program, inputs)
+    (out,) = program.run(inputs)
     expected = definition(*(rounded(torch.from_numpy(x), bfloat16) for x in inputs))
     expected = rounded(expected, bfloat16)
     bound = 2e-2 if bfloat16 else tolerance
@@ -88,6 +57,66 @@ def test_linear(bfloat16, activation, with_bias, with_norm, with_residual):
         return activated(out if residual is None else out + residual, activation)
 
     check_node(add, definition, [24, 40] if with_residual else [24], 40, bfloat16)
+
+
+@both
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(1, 1, 0), (3, 1, 1), (3, 2, 1), (5, 2, 2), (2, 2, 0)]
+)
+@pytest.mark.parametrize(("shuffle", "residual"), [(1, False), (2, False), (1, True), (2, True)])
+def test_conv2d(bfloat16, kernel, stride, padding, shuffle, residual):
+    weight, bias = numbers((24, 16, kernel, kernel), 1, 0.1), numbers(24, 2)
+
+    def add(builder, x, y=None):
+        # The residual has the result's size: it is made of the first input.
+        return builder.conv2d(x, weight, bias, stride, padding, "leaky_relu", y, shuffle)
+
+    def definition(x, y=None):
+        out = F.conv2d(
+            x.permute(0, 3, 1, 2), *map(torch.from_numpy, (weight, bias)), stride, padding
+        )
+        b, c, h, w = out.shape
+        out = out.reshape(b, shuffle, shuffle, c // shuffle**2, h, w).permute(0, 4, 1, 5, 2, 3)
+        out = out.reshape(b, h * shuffle, w * shuffle, c // shuffle**2)
+        return F.leaky_relu(out if y is None else out + y)
+
+    if not residual:
+        check_node(add, definition, [16], 24 // shuffle**2, bfloat16, (8, 10))
+    elif stride == 1 and kernel % 2 == 1:
+
+        def with_residual(builder, x):
+            y = builder.depth_to_space(builder.linear(x, weight[..., 0, 0].copy()), shuffle)
+            return add(builder, x, y)
+
+        def its_definition(x):
+            y = rounded(F.linear(x, torch.from_numpy(weight[..., 0, 0])), bfloat16)
+            b, h, w, c = y.shape
+            y = y.view(b, h, w, shuffle, shuffle, c // shuffle**2).permute(0, 1, 3, 2, 4, 5)
+            return definition(x, y.reshape(b, h * shuffle, w * shuffle, -1))
+
+        check_node(with_residual, its_definition, [16], 24 // shuffle**2, bfloat16, (8, 10))
+
+
+@both
+@pytest.mark.parametrize("shift", [0, 2])
+@pytest.mark.parametrize("padded", [False, True])
+def test_window_attention(bfloat16, shift, padded):
+    table, pad = numbers((49, 3), 1), numbers(72, 2) if padded else None
+
+    def definition(qkv):
+        value = None if pad is None else torch.from_numpy(pad)
+        return ops.window_attention(
+            qkv, torch.from_numpy(table), window_size=4, shift=shift, scale=0.3, pad_value=value
+        )
+
+    check_node(
+        lambda b, x: b.window_attention(x, table, pad, 4, shift, 0.3, -100.0),
+        definition,
+        [72],
+        24,
+        bfloat16,
+        (10, 9),
+    )
 
 
 @both
@@ -172,7 +201,7 @@ def test_unary_of_special_numbers(isa, monkeypatch):
     for kind, function in UNARY.items():
         builder = _C.ProgramBuilder(False)
         program = Built(builder, [builder.unary(builder.input(2), kind, 0.3)], [2])
-        (out,) = run(program, [x])
+        (out,) = program.run([x])
         expected = function(torch.from_numpy(x))
         if kind == "gelu":
             expected[torch.from_numpy(x) == -np.inf] = 0  # the limit, which torch misses
@@ -206,7 +235,7 @@ def test_the_maximum_with_a_nan_is_one():
     for kind in ("maximum", "minimum"):
         builder = _C.ProgramBuilder(False)
         out = builder.binary(builder.input(4), builder.input(4), kind)
-        (result,) = run(Built(builder, [out], [4]), [x, y])
+        (result,) = Built(builder, [out], [4]).run([x, y])
         assert np.isnan(result).ravel().tolist() == [True, True, True, False]
 
 
@@ -274,14 +303,14 @@ def test_inputs_and_outputs_have_any_strides():
     wide = np.zeros((2, 6, 80, 6), np.float32)
     wide[:, :, ::2, 1:4] = image
     single = np.broadcast_to(image[..., :1], image.shape)
-    for given in (image, planes.transpose(0, 2, 3, 1), wide[:, :, ::2, 1:4], single):
+    for x in (image, planes.transpose(0, 2, 3, 1), wide[:, :, ::2, 1:4], single):
         for into in ("dense", "planes", "wide"):
             memory = np.full((2, 3, 6, 40) if into == "planes" else (2, 6, 80, 6), 7.0, np.float32)
             out = memory[:, :, ::2, 1:4] if into == "wide" else memory[:, :, :40, :3].copy()
             if into == "planes":
                 out = memory.transpose(0, 2, 3, 1)
-            program.program.run([given], [out], THREADS, 2)
-            np.testing.assert_array_equal(out, 2 * given)
+            program.program.run([x], [out], THREADS, 2)
+            np.testing.assert_array_equal(out, 2 * x)
             if into == "wide":
                 assert (memory[:, :, 1::2] == 7).all()
                 assert (memory[..., [0, 4, 5]] == 7).all()

@@ -16,8 +16,7 @@ from torch.nn.utils import parametrize
 
 import lic_fast
 from lic_fast.entropy import run_slices
-from lic_fast.models import TCM, WACNN, SymmetricalTransFormer
-from lic_fast.ops import bands
+from lic_fast.models import TCM, SymmetricalTransFormer
 from tests.models.tiny import ARGUMENTS, CLASSES, tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -313,25 +312,18 @@ def torchs(module):
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_torchs_layers_may_stand_in_the_place_of_ours(kind, precision):
+def test_torchs_layers_may_stand_in_the_place_of_ours(kind):
     net = model(kind)
     replacements = 0
-    try:
-        net.precision = precision
-        for name in called(net):
-            other = torchs(net.get_submodule(name))
-            if other is None:
-                continue
-            replacements += 1
-            with in_place_of(net, name, other):
-                outputs = run(net, part_of(name))
-            # Without numbers to convert, a layer of torch's leaves the precision as it is.
-            if precision == "float32" or list(other.parameters(recurse=False)):
-                assert close(outputs, plain_outputs(kind, part_of(name))), name
-    finally:
-        net.precision = None
-    assert replacements > 50
+    for name in called(net):
+        other = torchs(net.get_submodule(name))
+        if other is None:
+            continue
+        replacements += 1
+        with in_place_of(net, name, other):
+            outputs = run(net, part_of(name))
+        assert close(outputs, plain_outputs(kind, part_of(name))), name
+    assert replacements > 10
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -465,14 +457,3 @@ def test_another_padding_takes_effect(kind):
         # STF's analysis has no padded convolution.
         if (kind, part) != (SymmetricalTransFormer, "analysis"):
             assert not close(after, before), part
-
-
-def test_a_wider_convolution_is_seen_across_bands(monkeypatch):
-    net = tiny(WACNN)
-    net.g_a[0] = nn.Conv2d(3, 8, 41, stride=2, padding=20)
-    x = noise(1, 3, 1024, 64).sigmoid()
-    with torch.no_grad():
-        expected = net._network(net, x, "analysis")
-        monkeypatch.setattr(bands, "_ELEMENTS", 1)
-        monkeypatch.setattr(bands, "_MANY_ELEMENTS", 1)
-        assert close([net._network(net, x, "analysis")], [expected])

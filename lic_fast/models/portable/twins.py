@@ -15,7 +15,12 @@ from lic_fast.entropy.integer.activation import (
     ExactSigmoid,
 )
 from lic_fast.entropy.integer.attention import IntegerWindowAttention
-from lic_fast.entropy.integer.blocks import (
+from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
+from lic_fast.entropy.integer.norm import ExactGDN, ExactLayerNorm
+from lic_fast.models import modules
+from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.layers import ResidualUnit
+from lic_fast.models.portable.blocks import (
     IntegerBlock,
     IntegerConvTransBlock,
     IntegerResidualBlock,
@@ -25,11 +30,6 @@ from lic_fast.entropy.integer.blocks import (
     IntegerSubpixelConv,
     IntegerWMSA,
 )
-from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
-from lic_fast.entropy.integer.norm import ExactGDN, ExactLayerNorm
-from lic_fast.models import modules
-from lic_fast.models.base import SliceCompressionModel
-from lic_fast.models.layers import ResidualUnit
 from lic_fast.models.portable.maps import ENTROPY_PATH
 from lic_fast.models.residual_blocks import ResidualBlock, ResidualBlockUpsample
 from lic_fast.models.tcm import WMSA, Block, ConvTransBlock

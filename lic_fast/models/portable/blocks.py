@@ -1,7 +1,7 @@
 """The blocks of a portable entropy path, of integer layers and exact modules.
 
 Each stands in the place of a block of :mod:`lic_fast.models`, whose children it has under the same
-names (:func:`lic_fast.models.portable.twins.become_portable`). They compute what their modules
+names (:func:`~lic_fast.models.portable.twins.become_portable`). They compute what their modules
 would one by one, bit for bit, with activations and sums in the layers before them.
 """
 
@@ -17,6 +17,7 @@ from lic_fast.entropy.integer.chain import ACTIVATIONS, integer_chain
 from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
 from lic_fast.entropy.integer.norm import ExactGDN
 from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops.integer_layer import Activation
 from lic_fast.ops.plain import plain, unwatched
 
 __all__ = [
@@ -64,7 +65,7 @@ class IntegerSubpixelConv(nn.Sequential):
 
     def forward(self, x: Tensor, activation: nn.Module | None = None) -> Tensor:
         """(B, N, H, W) to (B, M, r * H, r * W), after the activation if there is one."""
-        if len(self) == 2 and plain(nn.PixelShuffle, self[1]):
+        if len(self) == 2 and plain(nn.PixelShuffle, self[1]) and _fused(activation) is not None:
             return self[1](applied(self[0], x, activation))
         x = super().forward(x)
         return x if activation is None else activation(x)
@@ -181,15 +182,22 @@ def applied(
     residual: Tensor | None = None,
 ) -> Tensor:
     """``activation(layer(x) + residual)``, in one step where the modules are integer ones."""
-    known = activation is None or (type(activation) in ACTIVATIONS and unwatched(activation))
-    if known and plain(_LAYERS, layer):
-        return layer(x, "none" if activation is None else ACTIVATIONS[type(activation)], residual)
+    fused = _fused(activation)
+    if fused is not None and plain(_LAYERS, layer):
+        return layer(x, fused, residual)
     if residual is None and plain(IntegerSubpixelConv, layer):
         return layer(x, activation)
     out = layer(x)
     if residual is not None:
         out = out + residual
     return out if activation is None else activation(out)
+
+
+def _fused(activation: nn.Module | None) -> Activation | None:
+    """The name by which a layer computes an activation, None if the module must be called."""
+    if activation is None:
+        return "none"
+    return ACTIVATIONS.get(type(activation)) if unwatched(activation) else None
 
 
 def added(x: Tensor, y: Tensor, *makers: nn.Module) -> Tensor:
