@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from lic_fast import ops
+from lic_fast import engine, ops
 from lic_fast.entropy import LatentStreams, Quantizer, SliceLatents, SliceNetworks, run_slices
 from lic_fast.entropy.coding import (
     SliceDecoder,
@@ -144,11 +144,12 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         )
 
     def _network(self, network: nn.Module, x: Tensor, method: str = "forward") -> Tensor:
-        """``network.method(x)``: all transforms and hyper-transforms are called here."""
-        if not torch.is_grad_enabled():
-            # Convolutions round differently in channels-last order.
-            x = x.contiguous()
-        return network(x) if method == "forward" else getattr(network, method)(x)
+        """``network.method(x)``, as a program where it may run as one.
+
+        The transforms, which are methods of the model itself, run in :attr:`precision`.
+        """
+        precision = self.precision if network is self else "float32"
+        return engine.run(network, x, method=method, precision=precision)
 
     # The entropy path.
 
