@@ -4,8 +4,9 @@
 /// The rows and columns of a part. T is the type of the maps' numbers.
 template <class T, std::size_t kOut>
 struct FewOutputs {
-  /// Vectors of pixels that are summed together, and pixels of them.
-  static constexpr std::size_t kVec = 2 * kRows / kOut, kTile = kVec * kWidth;
+  /// Vectors of pixels that are summed together, and pixels of them: beside the sums there are
+  /// registers for the weights.
+  static constexpr std::size_t kVec = 10 / kOut, kTile = kVec * kWidth;
 
   const Part& part;
   const Problem& p = part.problem;
