@@ -6,6 +6,9 @@ import numpy.typing as npt
 import torch
 
 # Not a module: these classes are of this one.
+from lic_fast._C_convolution import DirectConvolution as DirectConvolution
+from lic_fast._C_convolution import TileConvolution as TileConvolution
+from lic_fast._C_convolution import Winograd as Winograd
 from lic_fast._C_program import Program as Program
 from lic_fast._C_program import ProgramBuilder as ProgramBuilder
 
@@ -242,44 +245,6 @@ def window_attention_backward(
     isa: str | None = None,
 ) -> None: ...
 def multiplies_words() -> bool: ...
-
-class TileConvolution:
-    def __init__(self, weights: _Float32, bias: _Float32) -> None: ...
-    def run(
-        self,
-        x: npt.NDArray[Any],
-        out: npt.NDArray[Any],
-        *,
-        residual: npt.NDArray[Any] | None = None,
-        activation: str = "none",
-        behind: float = 0.0,
-        stride: int = 1,
-        shuffle: int = 1,
-        threads: int = 1,
-        rows_begin: int = 0,
-        rows_end: int | None = None,
-    ) -> None: ...
-
-class Winograd:
-    def __init__(
-        self, weights: _Float32, transformed: bool, threads: int, words: bool = False
-    ) -> None: ...
-    def run(
-        self,
-        x: npt.NDArray[Any],
-        bias: _Float32,
-        out: npt.NDArray[Any],
-        *,
-        residual: npt.NDArray[Any] | None = None,
-        activation: str = "none",
-        phases: int = 1,
-        shuffle: int = 1,
-        threads: int = 1,
-        isa: str | None = None,
-        rows_begin: int = 0,
-        rows_end: int | None = None,
-    ) -> None: ...
-
 def layer_norm(
     x: _Floating,
     weight: _Float32,

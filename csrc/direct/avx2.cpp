@@ -21,10 +21,14 @@ namespace {
 #include "cpu/vectors_avx2.inl"
 // The kernel, of these vectors.
 #include "direct/blocks.inl"
+// That to few outputs.
+#include "direct/few.inl"
 
 }  // namespace
 
 void avx2_kernel(const Part& part) { compute_block(part); }
+
+void avx2_few_kernel(const Part& part) { compute_few(part); }
 
 }  // namespace lic_fast::direct
 

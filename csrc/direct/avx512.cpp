@@ -28,10 +28,14 @@ namespace {
 #include "cpu/vectors_avx512.inl"
 // The kernel, of these vectors.
 #include "direct/blocks.inl"
+// That to few outputs.
+#include "direct/few.inl"
 
 }  // namespace
 
 void avx512_kernel(const Part& part) { compute_block(part); }
+
+void avx512_few_kernel(const Part& part) { compute_few(part); }
 
 }  // namespace lic_fast::direct
 

@@ -11,7 +11,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "direct/convolution.hpp"
 #include "python/maps.hpp"
@@ -24,7 +23,6 @@ using python::check;
 using python::map_of;
 using python::size;
 using Floats = py::array_t<float, py::array::c_style>;
-using Rows = std::optional<std::pair<std::size_t, std::size_t>>;
 
 std::shared_ptr<Weights> make(const Floats& weights, const Floats& bias) {
   check(weights.ndim() == 4 && weights.shape(2) == weights.shape(3) && weights.size() > 0 &&
@@ -38,8 +36,9 @@ std::shared_ptr<Weights> make(const Floats& weights, const Floats& bias) {
 
 void run(const Weights& weights, const py::array& x, py::array out,
          const std::optional<py::array>& residual, const std::string& activation,
-         std::size_t stride, std::size_t padding, std::size_t shuffle, const Rows& rows,
-         unsigned threads, const std::optional<std::string>& isa) {
+         std::size_t stride, std::size_t padding, std::size_t shuffle, unsigned threads,
+         const std::optional<std::string>& isa, std::size_t rows_begin,
+         std::optional<std::size_t> rows_end) {
   const bool bfloat16 = x.dtype().is(py::dtype::of<std::uint16_t>());
   check(bfloat16 || x.dtype().is(py::dtype::of<float>()),
         "maps must be float32, or bfloat16 as uint16");
@@ -66,8 +65,8 @@ void run(const Weights& weights, const py::array& x, py::array out,
   };
   check(fits(out) && (!residual || fits(*residual)),
         "out or the residual has another shape than the result");
-  p.rows_begin = rows ? rows->first : 0;
-  p.rows_end = rows ? rows->second : p.rows();
+  p.rows_begin = rows_begin;
+  p.rows_end = rows_end.value_or(p.rows());
   check(p.rows_begin <= p.rows_end && p.rows_end <= p.rows(), "there are no such rows");
   const cpu::Isa chosen = isa ? cpu::isa_of_name(*isa) : cpu::default_isa();
   const py::gil_scoped_release release;
@@ -83,10 +82,11 @@ void bind(py::module_& module) {
       .def("run", &run, py::arg("x").noconvert(), py::arg("out").noconvert(), py::kw_only(),
            py::arg("residual").noconvert() = py::none(), py::arg("activation") = "none",
            py::arg("stride") = 1, py::arg("padding") = 0, py::arg("shuffle") = 1,
-           py::arg("rows") = py::none(), py::arg("threads") = 1, py::arg("isa") = py::none(),
-           "Writes the convolution of x, (batch, rows, columns, channels), to out, or only rows "
-           "from the first to before the second of its own result; shuffle is the pixels along a "
-           "side whose channels count as one pixel's.");
+           py::arg("threads") = 1, py::arg("isa") = py::none(), py::arg("rows_begin") = 0,
+           py::arg("rows_end") = py::none(),
+           "Writes the convolution of x, (batch, rows, columns, channels), to out; shuffle is the "
+           "pixels along a side whose channels count as one pixel's. Only rows rows_begin to "
+           "rows_end - 1 of the convolution's own output are computed, all by default.");
 }
 
 }  // namespace lic_fast::direct

@@ -8,9 +8,12 @@
 /// panels that are computed together stay in the first cache.
 inline constexpr std::size_t kDepth = kTogether > 1 ? 144 : 288;
 
-/// Numbers of a run up to which all runs of a pixel are put side by side, and pixels for which this
-/// is done at once.
-inline constexpr std::size_t kShortRun = 0, kGathered = 24;
+/// Pixels all of whose outputs are computed before those of others, where there are few products:
+/// then they are written to memory in the order in which they lie there.
+inline constexpr std::size_t kStrip = 48;
+
+/// Pixels ahead of those that are written whose lines are asked for.
+inline constexpr std::size_t kAhead = 24;
 
 /// Numbers side by side that a pixel is multiplied from: `at` is from the pixel's first tap.
 struct Segment {
@@ -94,37 +97,43 @@ LIC_FAST_TARGET void multiply_segments(const float* const* pixels, const Segment
 using MultiplySegments = void (*)(const float* const*, const Segment*, std::size_t, const float*,
                                   std::size_t, const float*, std::size_t, float*);
 
-/// The same from the registers to where the results go, `out` and `residual` from each pixel's
-/// place on.
+/// The same of `blocks` times kRows pixels, from the registers to where the results go, `out` and
+/// `residual` from each pixel's place on. All begin with the same numbers if `next` is 0.
 template <class T, Activation kActivation, bool kSum, std::size_t kAcross, std::size_t kSplit>
-LIC_FAST_TARGET void multiply_to(const float* const* pixels, const Segment* segments,
-                                 std::size_t count, const float* weights, std::size_t panel,
-                                 const float* start, std::size_t next, T* out,
+LIC_FAST_TARGET void multiply_to(std::size_t blocks, const float* const* pixels,
+                                 const Segment* segments, std::size_t count, const float* weights,
+                                 std::size_t panel, const float* start, std::size_t next, T* out,
                                  const std::size_t* places, const T* residual,
                                  const std::size_t* residual_places) {
-  LIC_FAST_UNROLL(6)
-  for (std::size_t t = 0; t < kRows; ++t) {
-    const char* const to = reinterpret_cast<const char*>(out + places[t]);
-    for (std::size_t at = 0; at < kAcross * kWidth * sizeof(T); at += 64)
-      LIC_FAST_PREFETCH_WRITTEN(to + at);
-  }
-  Vector sum[kRows][kAcross];
-  sum_segments<kAcross, kSplit>(pixels, segments, count, weights, panel, start, next, sum);
-  LIC_FAST_UNROLL(6)
-  for (std::size_t t = 0; t < kRows; ++t) {
-    LIC_FAST_UNROLL(8)
-    for (std::size_t v = 0; v < kAcross; ++v) {
-      Vector x = sum[t][v];
-      if constexpr (kSum) x = add(x, Vector::load(residual + residual_places[t] + v * kWidth));
-      activate(x, kActivation).store(out + places[t] + v * kWidth);
+  for (std::size_t block = 0; block < blocks; ++block) {
+    LIC_FAST_UNROLL(6)
+    for (std::size_t t = 0; t < kRows; ++t) {
+      const char* const to = reinterpret_cast<const char*>(out + places[t + kAhead]);
+      for (std::size_t at = 0; at < kAcross * kWidth * sizeof(T); at += 64)
+        LIC_FAST_PREFETCH_WRITTEN(to + at);
     }
+    Vector sum[kRows][kAcross];
+    sum_segments<kAcross, kSplit>(pixels, segments, count, weights, panel, start, next, sum);
+    LIC_FAST_UNROLL(6)
+    for (std::size_t t = 0; t < kRows; ++t) {
+      LIC_FAST_UNROLL(8)
+      for (std::size_t v = 0; v < kAcross; ++v) {
+        Vector x = sum[t][v];
+        if constexpr (kSum) x = add(x, Vector::load(residual + residual_places[t] + v * kWidth));
+        activate(x, kActivation).store(out + places[t] + v * kWidth);
+      }
+    }
+    pixels += kRows;
+    places += kRows;
+    residual_places += kRows;
+    start += kRows * next;
   }
 }
 
 template <class T>
-using MultiplyTo = void (*)(const float* const*, const Segment*, std::size_t, const float*,
-                            std::size_t, const float*, std::size_t, T*, const std::size_t*,
-                            const T*, const std::size_t*);
+using MultiplyTo = void (*)(std::size_t, const float* const*, const Segment*, std::size_t,
+                            const float*, std::size_t, const float*, std::size_t, T*,
+                            const std::size_t*, const T*, const std::size_t*);
 
 /// Null for activations that take so long that sums may as well go through memory.
 template <class T, std::size_t kAcross, std::size_t kSplit>
@@ -193,12 +202,10 @@ struct Block {
   const Weights& w = p.weights;
   const std::size_t count = part.rows * part.columns;
   std::size_t next_run = 0;  // numbers from a row of taps to the next
-  // Whether runs are so short that it is faster to put them side by side.
-  const bool gathered = w.kernel > 1 && w.run() <= kShortRun;
   // The last ones are the last pixel again, so that there are whole products.
   const float* pixels[kMostPixels + kRows];
   // From the first number of a map to the pixels'.
-  std::size_t places[kMostPixels], residual_places[kMostPixels];
+  std::size_t places[kMostPixels + kAhead], residual_places[kMostPixels];
 
   LIC_FAST_TARGET void run() {
     static thread_local cpu::Lines<float> memory;
@@ -206,10 +213,9 @@ struct Block {
     find_pixels();
     find_places();
     const std::size_t depth = w.depth(), chunks = (depth + kDepth - 1) / kDepth;
-    const std::size_t together = gathered ? kGathered : count;
+    const std::size_t together = chunks == 1 ? kStrip : count;
     for (std::size_t first = 0; first < count; first += together) {
       const std::size_t last = std::min(count, first + together);
-      if (gathered) gather(first, last);
       for (std::size_t panel = 0; panel < part.panels;) {
         const Group<T> group = Group<T>::of(p, part.panel + panel, part.panels - panel);
         panel += group.count;
@@ -245,17 +251,20 @@ struct Block {
         ends && group.straight != nullptr && pieces.count == 1 && pieces.all->size == size;
     T* const out = static_cast<T*>(p.out.data);
     const T* const residual = static_cast<const T*>(p.residual.data);
-    for (std::size_t i = first; i < last; i += kRows) {
+    std::size_t i = first;
+    if (straight) {
+      const std::size_t blocks = (last - first) / kRows;
+      group.straight(blocks, pixels + i, segments, runs, weights, panel,
+                     starts ? w.bias(group.first) : sums + i * size, starts ? 0 : size,
+                     out + pieces.all->out, places + i,
+                     residual == nullptr ? nullptr : residual + pieces.all->residual,
+                     residual_places + i);
+      i += blocks * kRows;
+    }
+    for (; i < last; i += kRows) {
       float* const own = sums + i * size;
       const float* const start = starts ? w.bias(group.first) : own;
       const std::size_t next = starts ? 0 : size;
-      if (straight && i + kRows <= last) {
-        group.straight(pixels + i, segments, runs, weights, panel, start, next,
-                       out + pieces.all->out, places + i,
-                       residual == nullptr ? nullptr : residual + pieces.all->residual,
-                       residual_places + i);
-        continue;
-      }
       group.multiply(pixels + i, segments, runs, weights, panel, start, next, own);
       if (!ends) continue;
       for (std::size_t t = i; t < std::min(last, i + kRows); ++t) {
@@ -268,32 +277,10 @@ struct Block {
     }
   }
 
-  /// Puts the runs of these pixels side by side.
-  LIC_FAST_TARGET void gather(std::size_t first, std::size_t last) {
-    static thread_local cpu::Lines<float> memory;
-    const std::size_t pitch = w.depth() + kWidth;
-    float* to = cpu::scratch(memory, kGathered * pitch);
-    for (std::size_t i = first; i < last; ++i, to += pitch) {
-      for (std::size_t run = 0; run < w.kernel; ++run) {
-        const float* const from = pixels[i] + run * next_run;
-        // Numbers behind the run's end are those of the next one, or not used.
-        for (std::size_t at = 0; at < w.run(); at += kWidth) {
-          Vector::load(from + at).store(to + run * w.run() + at);
-        }
-      }
-      pixels[i] = to;
-    }
-    for (std::size_t i = last; i % kRows != 0; ++i) pixels[i] = pixels[last - 1];
-  }
-
   /// The numbers from begin to end - 1 of a pixel's, which are not more than a kernel has rows of
   /// taps apart.
   LIC_FAST_TARGET std::size_t segments_of(std::size_t begin, std::size_t end,
                                           Segment* segments) const {
-    if (gathered) {
-      segments[0] = {begin, end - begin};
-      return 1;
-    }
     std::size_t runs = 0;
     const std::size_t size = w.run();
     while (begin < end) {
@@ -341,7 +328,7 @@ struct Block {
     static thread_local cpu::Lines<float> memory;
     const std::size_t rows = (part.rows - 1) * step + w.kernel;
     const std::size_t columns = (part.columns - 1) * step + w.kernel;
-    float* const all = cpu::scratch(memory, rows * columns * w.inputs + kWidth);
+    float* const all = cpu::scratch(memory, rows * columns * w.inputs);
     const T* const image = static_cast<const T*>(p.x.data) + part.image * p.x.image;
     // Columns that lie side by side in the map too.
     const std::size_t together = step == p.stride ? columns : step;
@@ -401,6 +388,7 @@ struct Block {
         ++i;
       }
     }
+    std::fill_n(places + i, kAhead, places[i - 1]);
   }
 
   /// Outputs from `begin` on, of which there are `size` sums.

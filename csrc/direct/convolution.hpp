@@ -29,8 +29,13 @@ using cpu::Map;
 /// The largest kernel, stride and shuffle.
 inline constexpr std::size_t kMostTaps = 16;
 
+/// Outputs for which it is faster to have vectors of pixels, at stride 1, from kLeastOfFew inputs
+/// on.
+inline constexpr std::size_t kMostFew = 4, kLeastOfFew = 8;
+
 /// Weights in the order in which the kernels read them, (panels, kernel, kernel, inputs, kPanel),
-/// zero in the padding.
+/// zero in the padding, and those of kMostFew outputs at most as (kernel, inputs, kernel, outputs),
+/// too.
 class Weights {
  public:
   /// `weights` is (outputs, inputs, kernel, kernel), `bias` (outputs,), or null for zeros.
@@ -44,10 +49,11 @@ class Weights {
   /// Products of an output.
   std::size_t depth() const { return kernel * run(); }
   const float* panel(std::size_t index) const { return packed_.data() + index * depth() * kPanel; }
+  const float* few() const { return few_.data(); }
   const float* bias(std::size_t panel) const { return bias_.data() + panel * kPanel; }
 
  private:
-  cpu::Lines<float> packed_, bias_;
+  cpu::Lines<float> packed_, few_, bias_;
 };
 
 /// The arrays are the caller's. Of x only rows that the result's need are read.
@@ -65,6 +71,10 @@ struct Problem {
   Map<void> out;
   Activation activation;
 
+  /// Whether vectors are of pixels.
+  bool few() const {
+    return stride == 1 && weights.outputs <= kMostFew && weights.inputs >= kLeastOfFew;
+  }
   std::size_t rows() const { return (height + 2 * padding - weights.kernel) / stride + 1; }
   std::size_t columns() const { return (width + 2 * padding - weights.kernel) / stride + 1; }
 };
@@ -85,9 +95,12 @@ struct Part {
 using Kernel = void (*)(const Part& part);
 
 void scalar_kernel(const Part& part);
+void scalar_few_kernel(const Part& part);
 #ifdef LIC_FAST_X86
 void avx2_kernel(const Part& part);
+void avx2_few_kernel(const Part& part);
 void avx512_kernel(const Part& part);
+void avx512_few_kernel(const Part& part);
 #endif
 
 }  // namespace lic_fast::direct

@@ -18,9 +18,13 @@ namespace {
 #include "cpu/vectors_scalar.inl"
 // The kernel, of these vectors.
 #include "direct/blocks.inl"
+// That to few outputs.
+#include "direct/few.inl"
 
 }  // namespace
 
 void scalar_kernel(const Part& part) { compute_block(part); }
+
+void scalar_few_kernel(const Part& part) { compute_few(part); }
 
 }  // namespace lic_fast::direct

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -225,7 +226,7 @@ Images<Data> images_of(Data* data, const py::array& x) {
     const py::ssize_t item = x.itemsize();
     check(x.shape(i) < 2 || (x.strides(i) >= 0 && x.strides(i) % item == 0),
           "no dimension of a map may run backwards, and its strides must be whole numbers");
-    check(std::is_const_v<Data> || x.shape(i) < 2 || x.strides(i) != 0,
+    check(std::is_const_v<Data> || x.shape(i) < 2 || x.strides(i) != 0 || x.size() == 0,
           "numbers of an output overlap");
     distances[i] = x.shape(i) < 2 ? 0 : static_cast<std::size_t>(x.strides(i) / item);
   }

@@ -182,11 +182,11 @@ def test_memory_grows_with_the_band_and_not_with_the_height():
 
 
 def test_the_environment_says_how_many_rows_a_band_has(monkeypatch):
-    program, image = convolutions(), numbers((1, 64, 64, 3), 0)
+    program, image = convolutions(), numbers((1, 512, 16, 3), 0)
     expected = program.run([image])
-    whole = program.program.memory(64, 64, 1)
+    whole = program.program.memory(512, 16, 1)
     monkeypatch.setenv("LIC_FAST_BAND_ROWS", "4")
-    assert program.program.memory(64, 64, 1) < whole
+    assert program.program.memory(512, 16, 1) < whole
     np.testing.assert_array_equal(program.run([image]), expected)
     monkeypatch.setenv("LIC_FAST_BAND_ROWS", "few")
     with pytest.raises(ValueError, match="LIC_FAST_BAND_ROWS"):

@@ -52,7 +52,7 @@ def convolutions(draw):
         "height": draw(st.integers(least, 20)),
         "width": draw(st.integers(least, 110)),
         "inputs": draw(st.integers(1, 70)),
-        "outputs": draw(st.integers(1, 90)),
+        "outputs": draw(st.one_of(st.integers(1, 4), st.integers(5, 90))),
         "gap": draw(st.sampled_from([0, 3])),
         "residual": draw(st.booleans()),
         "activation": draw(st.sampled_from(ACTIVATIONS)),
@@ -124,7 +124,7 @@ def test_rows_and_threads_change_no_bit(isa, drawn, data):
     while begin < rows:
         end = data.draw(st.integers(begin + 1, rows))
         threads = data.draw(st.integers(1, 9))
-        example.run_into(out, isa=isa, rows=(begin, end), threads=threads)
+        example.run_into(out, isa=isa, rows_begin=begin, rows_end=end, threads=threads)
         written = out[:, : end * drawn["shuffle"]]
         assert torch.equal(written, whole[:, : written.shape[1]])
         assert out[:, written.shape[1] :].isnan().all()
@@ -134,9 +134,14 @@ def test_rows_and_threads_change_no_bit(isa, drawn, data):
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
     ("kernel", "stride", "inputs", "outputs", "sides"),
-    [(3, 2, 320, 192, (8, 12)), (5, 2, 96, 33, (17, 60)), (2, 2, 3, 48, (64, 96))],
+    [
+        (3, 2, 320, 192, (8, 12)),
+        (5, 2, 96, 33, (17, 60)),
+        (2, 2, 3, 48, (64, 96)),
+        (3, 1, 48, 3, (40, 250)),
+    ],
 )
-def test_large_weights(isa, kernel, stride, inputs, outputs, sides):
+def test_layers_of_the_models(isa, kernel, stride, inputs, outputs, sides):
     drawn = {"batch": 1, "height": sides[0], "width": sides[1], "gap": 0, "seed": 1}
     drawn |= {"kernel": kernel, "stride": stride, "inputs": inputs, "outputs": outputs}
     drawn |= {"padding": kernel // 2 if kernel % 2 else 0, "shuffle": 1, "residual": False}
@@ -156,7 +161,7 @@ def test_only_rows_that_are_needed_are_read():
     hidden = x.clone()
     hidden[:, :7] = hidden[:, 12:] = float("nan")
     some = torch.zeros_like(out)
-    packed.run(array(hidden), array(some), stride=2, padding=1, rows=(4, 6))
+    packed.run(array(hidden), array(some), stride=2, padding=1, rows_begin=4, rows_end=6)
     assert torch.equal(some[:, 4:6], out[:, 4:6])
 
 
@@ -188,8 +193,8 @@ def test_bad_arguments_are_refused():
         ((x[:, :2], out), {"padding": 0}, "larger than the map"),
         ((x, out), {"shuffle": 17}, "stride and shuffle"),
         ((x, out), {"shuffle": 3}, "shuffle x shuffle"),
-        ((x, out), {"rows": (3, 5)}, "no such rows"),
-        ((x, out), {"rows": (3, 2)}, "no such rows"),
+        ((x, out), {"rows_begin": 3, "rows_end": 5}, "no such rows"),
+        ((x, out), {"rows_begin": 3, "rows_end": 2}, "no such rows"),
         ((x, out), {"isa": "neon"}, "instruction set"),
     ):
         with pytest.raises(ValueError, match=message):
