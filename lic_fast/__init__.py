@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from lic_fast.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from lic_fast import ans, codec, models, ops, rans, zoo
+    from lic_fast import ans, codec, engine, models, ops, rans, zoo
+    from lic_fast.engine.explain import explain
     from lic_fast.models.checkpoint import load
     from lic_fast.models.originals import accelerate
     from lic_fast.models.portable.convert import make_portable
@@ -29,6 +30,8 @@ __all__ = [
     "ans",
     "backend",
     "codec",
+    "engine",
+    "explain",
     "load",
     "make_portable",
     "models",
@@ -51,6 +54,8 @@ __getattr__, __dir__ = lazy_names(
         "ans": None,
         "backend": "ops.backend",
         "codec": None,
+        "engine": None,
+        "explain": "engine.explain",
         "load": "models.checkpoint",
         "make_portable": "models.portable.convert",
         "models": None,

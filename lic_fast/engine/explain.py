@@ -10,6 +10,7 @@ from torch import nn
 
 from lic_fast.engine.cache import cached, entry_of
 from lic_fast.engine.capture import Layout
+from lic_fast.engine.program import Description
 
 __all__ = ["Explanation", "NetworkExplanation", "explain"]
 
@@ -25,19 +26,22 @@ class NetworkExplanation:
         name: Of the module, as in ``named_modules``, and of the method.
         is_program: Whether it runs as a program, while nothing of the call speaks against it.
         reason: Why it does not.
-        nodes: Kind, kernel and size of the result of each node.
+        nodes: Kind, kernel, and rows, columns and channels of the result, of each node; for maps
+            of 64 x 64. Rows and columns are 0 where the network runs by operators.
     """
 
     name: str
     is_program: bool
     reason: str
-    nodes: list[tuple[str, ...]] = field(default_factory=list)
+    nodes: list[Description] = field(default_factory=list)
 
     def __str__(self) -> str:
         if not self.is_program:
             return f"{self.name}: modules, because {self.reason}"
         lines = [f"{self.name}: a program of {len(self.nodes)} nodes"]
-        lines += [f"  {' '.join(map(str, node))}" for node in self.nodes]
+        for kind, kernel, (rows, columns, channels) in self.nodes:
+            size = f"{channels} channels" + (f", {rows} x {columns}" if rows else "")
+            lines.append(f"  {kind} by {kernel}, {size}")
         return "\n".join(lines)
 
 
@@ -101,12 +105,12 @@ def _explained(
         return NetworkExplanation(name, False, entry.reason)
     graph = entry.captured.graph
     if any(device.type != "cpu" for device in entry.devices):
-        nodes: list[tuple[str, ...]] = [(node.kind, "operator") for node in graph.nodes]
+        nodes = [(node.kind, "operator", (0, 0, node.channels)) for node in graph.nodes]
     else:
         bfloat16 = precision == "bfloat16" or torch.bfloat16 in entry.types
         program = entry.program(bfloat16)
         try:
-            nodes = list(program.describe(_SIDE, _SIDE))
+            nodes = program.describe(_SIDE, _SIDE)
         except ValueError:
-            nodes = [(node.kind,) for node in graph.nodes]
+            nodes = [(node.kind, "of other sizes", (0, 0, node.channels)) for node in graph.nodes]
     return NetworkExplanation(name, True, "", nodes)

@@ -14,9 +14,12 @@ from lic_fast import _C
 from lic_fast.engine.graph import Graph, Node
 from lic_fast.ops.subpixel import subpixel_weight
 
-__all__ = ["Program"]
+__all__ = ["Description", "Program"]
 
 _Array = npt.NDArray[np.float32]
+
+Description = tuple[str, str, tuple[int, int, int]]
+"""Of a node: kind, kernel, and rows, columns and channels of the result."""
 
 
 class Program:
@@ -58,10 +61,9 @@ class Program:
         self._program.run([x.detach().numpy()], [out.numpy()], threads, band_rows)
         return out
 
-    def describe(self, rows: int, columns: int) -> list[tuple[str, str, str]]:
-        """Kind, kernel and size of the result of every node, for an input of this size."""
-        found: list[tuple[str, str, str]] = self._program.describe(rows, columns)
-        return found
+    def describe(self, rows: int, columns: int) -> list[Description]:
+        """Every node, for an input of this size."""
+        return self._program.describe(rows, columns)
 
     def memory(self, rows: int, columns: int, threads: int, band_rows: int = 0) -> int:
         """Bytes of maps that one call for an input of this size takes at a time."""

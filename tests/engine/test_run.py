@@ -141,6 +141,7 @@ def test_gradients_and_traces_are_those_of_the_modules():
     net.requires_grad_(False)
     traced = torch.jit.trace(lambda x: engine.run(net, x), X, check_trace=False)
     assert close(traced(2 * X), net(2 * X))
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()).eval()
     doubled = torch.func.vmap(lambda x: engine.run(net, x))(torch.stack([X, 2 * X]))
     assert close(doubled[1], net(2 * X))
 
