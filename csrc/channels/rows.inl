@@ -6,8 +6,6 @@
 // Of these.
 #include "channels/functions.inl"
 
-#include "channels/functions.inl"
-
 template <class T>
 struct Kernels {
   static constexpr std::size_t kWidth = Vector::kWidth;
