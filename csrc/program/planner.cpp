@@ -8,10 +8,11 @@
 namespace lic_fast::program {
 namespace {
 
-// All maps of a picture that has one band: more would not stay in the second level of caches.
-constexpr std::size_t kOneBand = std::size_t{8} << 20;
-// The largest map's rows in a band: bands of fewer leave too little to each thread.
-constexpr std::size_t kBand = std::size_t{1} << 20;
+// Bytes of all maps of a picture that has one band.
+constexpr std::size_t kOneBand = std::size_t{64} << 20;
+// Bytes of the largest map's rows in a band: with fewer, threads wait for each other more often
+// than caches spare them memory.
+constexpr std::size_t kBand = std::size_t{16} << 20;
 constexpr std::size_t kLine = 64;
 
 void check(bool condition, const char* message) {
