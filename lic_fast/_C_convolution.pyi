@@ -34,7 +34,6 @@ class TileConvolution:
         *,
         residual: npt.NDArray[Any] | None = None,
         activation: str = "none",
-        behind: float = 0.0,
         stride: int = 1,
         shuffle: int = 1,
         threads: int = 1,

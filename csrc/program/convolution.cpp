@@ -328,9 +328,9 @@ class ConvolutionNode final : public Node {
 
   void run_tiles(const Call& call, Rows rows) const {
     const Size size = call.input_sizes[0];
-    tiles::Problem p{tile_weights(), 1,        size.height, size.width, c_.stride,
-                     c_.shuffle,     {},       {},          {},         c_.activation,
-                     rows.begin,     rows.end, 0.0f};
+    tiles::Problem p{tile_weights(), 1,       size.height, size.width, c_.stride,
+                     c_.shuffle,     {},      {},          {},         c_.activation,
+                     rows.begin,     rows.end};
     p.x = as<const std::uint16_t>(map_of(call.inputs[0], true));
     p.out = as<std::uint16_t>(map_of(call.output, true));
     if (c_.residual) p.residual = as<const std::uint16_t>(map_of(call.inputs[1], true));

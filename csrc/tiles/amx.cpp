@@ -74,11 +74,9 @@ struct Places {
   bool whole() const { return count == 1 && segments[0].lanes == 0xFFFF; }
 };
 
-enum class Residual { kNone, kBefore, kBehind };
-
 /// The last step of an output, for the numbers of tiles that have been summed: bit by bit, in the
 /// time in which the processor multiplies others.
-template <Activation kActivation, Residual kResidual, std::size_t kBlocks>
+template <Activation kActivation, bool kResidual, std::size_t kBlocks>
 class Ending {
  public:
   LIC_FAST_TARGET Ending(const Part& part, std::size_t block, const Places* places)
@@ -133,7 +131,7 @@ class Ending {
       return map.data + map.image * part_.image + map.row * row + map.pixel * p.shuffle * fresh;
     };
     out_ = place(p.out);
-    if constexpr (kResidual != Residual::kNone) residual_ = place(p.residual);
+    if constexpr (kResidual) residual_ = place(p.residual);
     const std::size_t known = fresh - p.tile_begin(index);
     left_ = p.tile_size() - known;
     sums_ = next_sums_ + known * kBlocks * kBlock;
@@ -147,29 +145,26 @@ class Ending {
     const Problem& p = part_.problem;
     const std::size_t next = p.shuffle * p.out.pixel;
     const std::size_t next_residual = p.shuffle * p.residual.pixel;
-    const Vector behind = Vector::all(p.behind);
     const float* sums = sums_;
     std::uint16_t* out = out_;
     const std::uint16_t* residual = residual_;
     for (; count > 0; --count, sums += kBlocks * kBlock, out += next) {
       LIC_FAST_PREFETCH_WRITTEN(out + kAhead * next + places_->segments[0].out);
-      if constexpr (kResidual != Residual::kNone) {
+      if constexpr (kResidual) {
         LIC_FAST_PREFETCH(residual + kAhead * next_residual + places_->segments[0].residual);
       }
       Vector values[kBlocks];
       LIC_FAST_UNROLL(2)
       for (std::size_t b = 0; b < kBlocks; ++b) {
         Vector sum = add(Vector::load(sums + b * kBlock), bias_[b]);
-        Vector skip = Vector::zero();
-        if constexpr (kResidual != Residual::kNone) {
-          skip = kWhole ? Vector::load(residual + places_->segments[0].residual + b * kBlock)
-                        : loaded(places_[b], residual);
+        if constexpr (kResidual) {
+          sum =
+              add(sum, kWhole ? Vector::load(residual + places_->segments[0].residual + b * kBlock)
+                              : loaded(places_[b], residual));
         }
-        if constexpr (kResidual == Residual::kBefore) sum = add(sum, skip);
         values[b] = activate(sum, kActivation);
-        if constexpr (kResidual == Residual::kBehind) values[b] = fused(behind, skip, values[b]);
       }
-      if constexpr (kResidual != Residual::kNone) residual += next_residual;
+      if constexpr (kResidual) residual += next_residual;
       if constexpr (!kWhole) {
         for (std::size_t b = 0; b < kBlocks; ++b) store(places_[b], values[b], out);
       } else if constexpr (kBlocks == 1) {
@@ -280,7 +275,7 @@ LIC_FAST_TARGET LIC_FAST_INLINE void multiply(const Part& part, const Weights::S
 }
 
 /// Tiles first to last - 1, for one block or two.
-template <Activation kActivation, Residual kResidual, std::size_t kBlocks>
+template <Activation kActivation, bool kResidual, std::size_t kBlocks>
 LIC_FAST_TARGET void compute_blocks(const Part& part, std::size_t block, const Places* places,
                                     std::size_t first, std::size_t last) {
   constexpr std::size_t kTiles = kTogether / kBlocks;
@@ -302,7 +297,7 @@ LIC_FAST_TARGET void compute_blocks(const Part& part, std::size_t block, const P
 using Compute = void (*)(const Part& part, std::size_t block, const Places* places,
                          std::size_t first, std::size_t last);
 
-template <Residual kResidual, std::size_t kBlocks>
+template <bool kResidual, std::size_t kBlocks>
 Compute compute_with(Activation activation) {
   switch (activation) {
     case Activation::kRelu:
@@ -318,9 +313,8 @@ Compute compute_with(Activation activation) {
 
 template <std::size_t kBlocks>
 Compute compute_of(const Problem& p) {
-  if (p.residual.data == nullptr) return compute_with<Residual::kNone, kBlocks>(p.activation);
-  return p.behind == 0.0f ? compute_with<Residual::kBefore, kBlocks>(p.activation)
-                          : compute_with<Residual::kBehind, kBlocks>(p.activation);
+  return p.residual.data == nullptr ? compute_with<false, kBlocks>(p.activation)
+                                    : compute_with<true, kBlocks>(p.activation);
 }
 
 }  // namespace

@@ -35,14 +35,14 @@ std::shared_ptr<Weights> make(const Floats& weights, const Floats& bias) {
 }
 
 void run(const Weights& weights, const py::array& x, py::array out,
-         const std::optional<py::array>& residual, const std::string& activation, float behind,
+         const std::optional<py::array>& residual, const std::string& activation,
          std::size_t stride, std::size_t shuffle, unsigned threads, std::size_t rows_begin,
          std::optional<std::size_t> rows_end) {
   check(x.dtype().is(py::dtype::of<std::uint16_t>()), "maps must be bfloat16 as uint16");
   check(stride >= 1 && stride <= 16 && shuffle >= 1 && shuffle <= 16,
         "stride and shuffle must be in 1..16");
   const cpu::Activation chosen = cpu::activation_of_name(activation);
-  Problem p{weights, 0, 0, 0, stride, shuffle, {}, {}, {}, chosen, 0, 0, behind};
+  Problem p{weights, 0, 0, 0, stride, shuffle, {}, {}, {}, chosen, 0, 0};
   p.x = map_of(static_cast<const std::uint16_t*>(x.data()), x, x);
   p.out = map_of(static_cast<std::uint16_t*>(out.mutable_data()), out, x);
   if (residual) {
@@ -76,8 +76,8 @@ void bind(py::module_& module) {
       .def(py::init(&make), py::arg("weights").noconvert(), py::arg("bias").noconvert())
       .def("run", &run, py::arg("x").noconvert(), py::arg("out").noconvert(), py::kw_only(),
            py::arg("residual").noconvert() = py::none(), py::arg("activation") = "none",
-           py::arg("behind") = 0.0f, py::arg("stride") = 1, py::arg("shuffle") = 1,
-           py::arg("threads") = 1, py::arg("rows_begin") = 0, py::arg("rows_end") = py::none(),
+           py::arg("stride") = 1, py::arg("shuffle") = 1, py::arg("threads") = 1,
+           py::arg("rows_begin") = 0, py::arg("rows_end") = py::none(),
            "Writes the convolution of x, (batch, rows, columns, channels), to out; shuffle is the "
            "pixels along a side whose channels count as one pixel's. Only rows rows_begin to "
            "rows_end - 1 of the convolution's own output are computed.");

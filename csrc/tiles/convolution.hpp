@@ -91,13 +91,12 @@ struct Problem {
   std::size_t shuffle;  // pixels along a side that one of the result becomes: its channels are
                         // those of the shuffle x shuffle pixels one after another
   Map<const std::uint16_t> x;
-  Map<const std::uint16_t> residual;  // like out; without data: none
+  Map<const std::uint16_t> residual;  // like out, added before the activation; without data: none
   Map<std::uint16_t> out;
   Activation activation;
   // Of rows(): those that are computed. Of the maps only the rows that belong to them are touched,
   // of x as far as taps reach; a map's `data` is where its row 0 would be.
   std::size_t rows_begin, rows_end;
-  float behind = 0.0f;  // times the residual is added behind the activation; 0: once before it
 
   std::size_t rows() const { return (height + stride - 1) / stride; }
   std::size_t columns() const { return (width + stride - 1) / stride; }

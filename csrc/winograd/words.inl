@@ -1,5 +1,5 @@
-// Convolutions by minimal filtering with products of words, for the instruction set of the file that
-// includes this and cpu/words_*.inl, and defines LIC_FAST_TARGET.
+// Convolutions by minimal filtering with products of words, for the instruction set of the file
+// that includes this and cpu/words_*.inl, and defines LIC_FAST_TARGET.
 
 LIC_FAST_TARGET void read_words(const Weights& w, const WordBlock& block, std::size_t tile,
                                 const float* numbers) {

@@ -118,11 +118,8 @@ def subpixel_conv2d(
     *,
     padding: Pair,
     activation: Activation = "none",
-    residual: Tensor | None = None,
 ) -> Tensor:
     """``pixel_shuffle(conv2d(x, weight), r)``, see :mod:`lic_fast.ops.subpixel`.
-
-    With a residual, ``activation(pixel_shuffle(conv2d(x, weight) + bias, r) + residual)``.
 
     Args:
         x: (B, N, H, W), float32, bfloat16 or float16; best with channels last.
@@ -131,16 +128,12 @@ def subpixel_conv2d(
         r: Pixels along a side that each becomes.
         padding: See :func:`conv2d`.
         activation: See :func:`conv2d`.
-        residual: Of the result's shape, or None.
 
     Returns:
         (B, M, r * H', r * W'), of the type of `x`.
     """
-    before: Activation = activation if residual is None else "none"
-    residual = None if residual is None else residual.to(x.dtype)
-    if not fast_on_cpu(x, weight, bias, residual):
-        out = F.pixel_shuffle(conv2d(x, weight, bias, padding=padding, activation=before), r)
-        return out if residual is None else activated(out + residual, activation)
+    if not fast_on_cpu(x, weight, bias):
+        return F.pixel_shuffle(conv2d(x, weight, bias, padding=padding, activation=activation), r)
     weight, bias = prepared(
         ("sub-pixel", r),
         present(weight, bias),
@@ -149,7 +142,7 @@ def subpixel_conv2d(
             None if bias is None else pixels_first(bias.detach(), r),
         ),
     )
-    return _shuffled_conv2d(x, weight, bias, r, padding, activation, residual)
+    return _shuffled_conv2d(x, weight, bias, r, padding, activation)
 
 
 def _shuffled_conv2d(
@@ -159,18 +152,15 @@ def _shuffled_conv2d(
     r: int,
     padding: Pair,
     activation: Activation = "none",
-    residual: Tensor | None = None,
 ) -> Tensor:
     """The convolution to pixels first, and its pixels where they belong."""
-    form: dict[str, Any] = {"activation": activation, "residual": residual, "shuffle": r}
+    form: dict[str, Any] = {"activation": activation, "shuffle": r}
     if winograd.fits(x, weight, (1, 1), padding):
         return winograd.convolve(x, weight, bias, **form)
     if tile_convolution.fits(x, weight, (1, 1), padding):
         return tile_convolution.convolve(x, weight, bias, **form)
-    before: Activation = activation if residual is None else "none"
-    out = conv2d(x, weight, bias, padding=padding, activation=before)
-    out = shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
-    return out if residual is None else activated(out + residual, activation)
+    out = conv2d(x, weight, bias, padding=padding, activation=activation)
+    return shuffled(out.permute(0, 2, 3, 1), r).permute(0, 3, 1, 2)
 
 
 def conv_transpose2d(

@@ -18,7 +18,6 @@ __all__ = [
     "fast_on_cpu",
     "inference",
     "multiplies_bfloat16",
-    "transform_type",
     "untraced",
     "untrained",
 ]
@@ -96,14 +95,3 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     # Private, but there is no other way to ask; where they are missing, float32 is never wrong.
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported", "_is_arm_bf16_supported")
     return any(bool(getattr(torch.cpu, name, bool)()) for name in names)
-
-
-def transform_type(precision: str, x: Tensor) -> torch.dtype:
-    """In which a transform of x computes at this precision of :mod:`lic_fast.models`.
-
-    Few CPUs multiply float16, and nothing of lic_fast's computes in it there.
-    """
-    on_cpu = x.device.type == "cpu" and current_backend() == "auto"
-    if precision == "float32" or (precision == "float16" and on_cpu):
-        return x.dtype
-    return getattr(torch, precision)

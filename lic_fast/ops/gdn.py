@@ -25,14 +25,7 @@ from lic_fast.ops.tokens import as_tokens, chunks
 __all__ = ["gdn", "reference"]
 
 
-def gdn(
-    x: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    *,
-    inverse: bool = False,
-    overwrite: bool = False,
-) -> Tensor:
+def gdn(x: Tensor, gamma: Tensor, beta: Tensor, *, inverse: bool = False) -> Tensor:
     """Divides each channel by (inverse: multiplies it with) the norm of all at its place.
 
     Args:
@@ -40,14 +33,13 @@ def gdn(
         gamma: (C, C), not negative, converted to the type of `x`.
         beta: (C,), positive, converted to the type of `x`.
         inverse: Whether to multiply.
-        overwrite: Whether the result may take the place of `x` in memory.
 
     Returns:
         (B, C, H, W), of the type of `x`.
     """
     if fast_on_cpu(x, gamma, beta):
         x = channels_last(x)
-        out = x if overwrite else torch.empty_like(x)
+        out = torch.empty_like(x)
         if row_products.usable(x):
             # Not as words: of squares small ones disappear beside a large one of another channel.
             products = row_products.products_for(x.dtype)

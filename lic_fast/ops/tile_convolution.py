@@ -78,7 +78,6 @@ class Convolution:
         activation: Activation = "none",
         residual: Tensor | None = None,
         shuffle: int = 1,
-        behind: float = 0.0,
         out: Tensor | None = None,
     ) -> Tensor:
         """(B, N, H, W) to (B, M, H', W') with channels last; see :func:`convolve`."""
@@ -100,7 +99,6 @@ class Convolution:
                 into,
                 residual=skip,
                 activation=activation,
-                behind=behind,
                 stride=self._stride,
                 shuffle=shuffle,
                 threads=threads(),
@@ -117,7 +115,6 @@ def convolve(
     activation: Activation = "none",
     residual: Tensor | None = None,
     shuffle: int = 1,
-    behind: float = 0.0,
     out: Tensor | None = None,
 ) -> Tensor:
     """The convolution of :func:`lic_fast.ops.conv2d`, where :func:`fits` holds.
@@ -134,7 +131,6 @@ def convolve(
         residual: Of the result's shape, or None.
         shuffle: Pixels r along a side that a pixel of the result becomes; its channels are (r, r,
             M / r^2). Without groups.
-        behind: Times the residual is added behind the activation; 0: once before it.
         out: Where the result goes, its channels side by side, or None.
 
     Returns:
@@ -145,4 +141,4 @@ def convolve(
         present(weight, bias),
         lambda: Convolution(weight, bias, stride, groups),
     )
-    return convolution(x, activation, residual, shuffle, behind, out)
+    return convolution(x, activation, residual, shuffle, out)

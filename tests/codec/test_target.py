@@ -154,8 +154,8 @@ def test_a_rate_allows_exactly_its_bytes():
 
 def test_one_analysis_serves_all_codings(net, monkeypatch):
     calls = []
-    real = type(net).analysis
-    monkeypatch.setattr(type(net), "analysis", lambda self, x: calls.append(1) or real(self, x))
+    real = type(net).analyse
+    monkeypatch.setattr(type(net), "analyse", lambda self, x: calls.append(1) or real(self, x))
     found = encode_to_target(PICTURE, net, Target(size=1500))
     assert found.codings > 1
     assert len(calls) == 1

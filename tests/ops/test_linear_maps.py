@@ -150,9 +150,6 @@ def test_gdn(dtype, inverse, sides):
     x = random(2, 200, *sides).to(dtype)
     gamma, beta = torch.rand(200, 200) / 100, torch.rand(200) + 0.5
     out = ops.gdn(x, gamma, beta, inverse=inverse)
-    place = x.clone(memory_format=torch.channels_last)
-    assert torch.equal(ops.gdn(place, gamma, beta, inverse=inverse, overwrite=True), out)
-    assert torch.equal(place, out)
     expected = gdn_reference(x.double(), gamma.double(), beta.double(), inverse=inverse)
     check(out, expected, dtype)
     with backend("reference"):
