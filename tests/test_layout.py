@@ -11,7 +11,7 @@ LEAVES = {"errors", "lazy", "ans", "rans", "stream_layout", "_C"}
 MAY_IMPORT = {
     "kernels": set(),
     "ops": {"kernels"},
-    "entropy": {"ops"},
+    "entropy": {"ops", "engine"},
     # Rules for the models' own modules; imported on first use.
     "engine": {"ops", "models"},
     "models": {"ops", "entropy", "engine"},
