@@ -9,19 +9,22 @@ whether that may stand for its modules.
 
 from __future__ import annotations
 
+from lic_fast.engine.capture import Function
 from lic_fast.engine.explain import Explanation, explain
 from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.registry import lowers, traces
-from lic_fast.engine.run import run, why_modules
+from lic_fast.engine.run import run, run_networks, why_modules
 from lic_fast.engine.values import Value
 
 __all__ = [
     "Explanation",
+    "Function",
     "Unsupported",
     "Value",
     "explain",
     "lowers",
     "run",
+    "run_networks",
     "traces",
     "why_modules",
 ]

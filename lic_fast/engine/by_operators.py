@@ -6,7 +6,7 @@ reference backend, where every operator is its definition in PyTorch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,30 +21,30 @@ from lic_fast.ops.subpixel import shuffled
 __all__ = ["run_by_operators"]
 
 
-def run_by_operators(graph: Graph, x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The graph's result.
+def run_by_operators(graph: Graph, inputs: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    """The graph's results.
 
     Args:
-        graph: Its weights lie on the device of x.
-        x: (B, H, W, C), floating point.
+        graph: Its weights lie on the device of the inputs.
+        inputs: (B, H, W, C) each, of one floating-point type.
         dtype: Type of the maps inside.
 
     Returns:
-        (B, H', W', C'), of the type of x.
+        (B, H', W', C') each, of the type of the inputs.
 
     Raises:
         ValueError, RuntimeError: The sizes do not fit the network.
     """
-    maps = {graph.input: x.to(dtype)}
+    maps = {number: x.to(dtype) for number, x in zip(graph.inputs, inputs, strict=True)}
     left = graph.uses()
     for node in graph.nodes:
-        inputs = [maps[number] for number in node.inputs]
+        operands = [maps[number] for number in node.inputs]
         for number in node.inputs:
             left[number] -= 1
             if not left[number]:
                 del maps[number]
-        maps[node.output] = _OPERATORS[node.kind](node, *inputs)
-    return maps[graph.output].to(x.dtype)
+        maps[node.output] = _OPERATORS[node.kind](node, *operands)
+    return [maps[number].to(inputs[0].dtype) for number in graph.outputs]
 
 
 def _first(x: Tensor) -> Tensor:

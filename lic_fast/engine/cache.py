@@ -1,12 +1,13 @@
 """What was found out about networks: their graphs and programs, or why they have none.
 
-An entry belongs to a network, which it does not keep alive, and is used for as long as two things
+An entry belongs to a network, or to several of which the first has it, which it does not keep alive, and is used for as long as two things
 stay the same: a snapshot of the network's modules (:mod:`~lic_fast.engine.watch`), and the stamp of
 their tensors (:mod:`lic_fast.ops.stamp`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -16,21 +17,28 @@ import torch
 from torch import Tensor, nn
 
 from lic_fast.engine import registry
-from lic_fast.engine.capture import Capture, Layout, capture, register_models
+from lic_fast.engine.capture import (
+    Capture,
+    Function,
+    Layout,
+    capture,
+    capture_function,
+    register_models,
+)
 from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.program import Program
 from lic_fast.engine.watch import modules_of, snapshot
 from lic_fast.ops.stamp import Stamp, stamp
 
-__all__ = ["Entry", "cached", "entry_of"]
+__all__ = ["Entry", "cached", "entry_of", "entry_of_function"]
 
-Key = tuple[str, int, Layout]
-"""Method, channels and layout of the input."""
+Key = tuple[str | Function, tuple[int, ...], Layout, tuple[int, ...]]
+"""Method or function, channels and layout of the inputs, identities of the further networks."""
 
 
 @dataclass
 class Entry:
-    """What is known of a network's method.
+    """What is known of a network's method, or of a function of networks.
 
     Attributes:
         captured: Its graph, None if it has none.
@@ -77,7 +85,21 @@ def entry_of(network: nn.Module, method: str, channels: int, layout: Layout) -> 
 
     Each thread may call it at any time.
     """
-    key = (method, channels, layout)
+    return _entry((network,), method, (channels,), layout)
+
+
+def entry_of_function(
+    function: Function, networks: Sequence[nn.Module], channels: Sequence[int]
+) -> Entry:
+    """What is known of a function of networks, for inputs (B, C, H, W) of these channels."""
+    return _entry(networks, function, channels, "BCHW")
+
+
+def _entry(
+    networks: Sequence[nn.Module], what: str | Function, channels: Sequence[int], layout: Layout
+) -> Entry:
+    network = networks[0]
+    key = (what, tuple(channels), layout, tuple(map(id, networks[1:])))
     entries = _ENTRIES.get(network)
     found = None if entries is None else entries.get(key)
     if found is not None and found.holds():
@@ -87,29 +109,39 @@ def entry_of(network: nn.Module, method: str, channels: int, layout: Layout) -> 
         other = entries.get(key)
         # Another thread may have been here before.
         if other is None or other is found or not other.holds():
-            other = entries[key] = _made(network, key)
+            for stale in [key for key, entry in entries.items() if not entry.holds()]:
+                del entries[stale]
+            other = entries[key] = _made(networks, key)
         return other
 
 
-def cached(network: nn.Module) -> dict[Key, Entry]:
-    """What is known of a network by now."""
-    return dict(_ENTRIES.get(network, {}))
+def cached(network: nn.Module) -> list[tuple[str, int, Layout]]:
+    """Methods of which something is known by now, channels and layouts of their inputs."""
+    known = _ENTRIES.get(network, {})
+    return [
+        (what, channels[0], layout) for what, channels, layout, _ in known if isinstance(what, str)
+    ]
 
 
-def _made(network: nn.Module, key: Key) -> Entry:
+def _made(networks: Sequence[nn.Module], key: Key) -> Entry:
     # Before, so that what changes meanwhile is noticed at the next call.
     register_models()
     version = registry.version()
-    modules = list(modules_of(network))
+    what, channels, layout, _ = key
+    found = {id(module): module for network in networks for module in modules_of(network)}
+    modules = list(found.values())
     taken = snapshot(modules)
     tensors = _tensors_of(modules)
     stamped = stamp(tensors)
     try:
-        captured = capture(network, *key)
+        if isinstance(what, str):
+            captured = capture(networks[0], what, channels[0], layout)
+        else:
+            captured = capture_function(what, networks, channels, layout)
     except Unsupported as reason:
         return Entry(None, str(reason), tensors, set(), set(), taken, stamped, version)
     if captured.children is not None:
-        modules = list(modules_of(network, captured.children))
+        modules = list(modules_of(networks[0], captured.children))
         narrow, tensors = snapshot(modules), _tensors_of(modules)
         stamped = stamp(tensors)
         if taken.holds():

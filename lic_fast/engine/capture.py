@@ -7,7 +7,8 @@ raises :class:`~lic_fast.engine.graph.Unsupported`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -21,19 +22,23 @@ from lic_fast.engine.rewrites import rewritten
 from lic_fast.engine.values import Recorder, Value
 from lic_fast.engine.watch import refusal
 
-__all__ = ["Capture", "capture", "register_models"]
+__all__ = ["Capture", "Function", "capture", "capture_function", "register_models"]
 
 Layout = str
 """Of a tensor: "BCHW" or "BHWC"."""
 
+Function = Callable[..., tuple[Any, ...]]
+"""(networks, x, ...) to tensors: what is computed by more than one network, or of more than one
+tensor. It is called with tensors, or with values, and is the same object at each call."""
+
 
 @dataclass(frozen=True)
 class Capture:
-    """What a network computes.
+    """What networks compute.
 
     Attributes:
-        graph: Its nodes.
-        layout: Of its result.
+        graph: The nodes.
+        layout: Of the results.
         children: Names of the network's children that take part; None for all.
     """
 
@@ -54,20 +59,54 @@ def capture(network: nn.Module, method: str, channels: int, layout: Layout = "BC
     Raises:
         Unsupported: It computes what has no node, or something in it may not be followed.
     """
+    if method == "forward":
+        return capture_function(_call, [network], [channels], layout)
+    used: list[_Used] = []
+
+    def asked(networks: Sequence[nn.Module], x: Value) -> tuple[Any]:
+        (root,) = networks
+        used.append(_Used(root._modules))
+        root.__dict__["_modules"] = used[0]
+        return (getattr(root, method)(x),)
+
+    found = capture_function(asked, [network], [channels], layout, called=False)
+    return found if used[0].all else replace(found, children=frozenset(used[0].names))
+
+
+def _call(networks: Sequence[nn.Module], x: Any) -> tuple[Any]:
+    return (networks[0](x),)
+
+
+def capture_function(
+    function: Function,
+    networks: Sequence[nn.Module],
+    channels: Sequence[int],
+    layout: Layout = "BCHW",
+    called: bool = True,
+) -> Capture:
+    """The graph of what a function of networks computes.
+
+    Args:
+        function: Called with copies of the networks and values.
+        networks: Not in training.
+        channels: Of each tensor that it is called with.
+        layout: Of them all.
+        called: Whether it calls the networks, so that their hooks matter.
+
+    Raises:
+        Unsupported: As for :func:`capture`.
+    """
     register_models()
     recorder = Recorder()
-    x = Value(recorder, recorder.new_map(), channels, layout == "BHWC", shared=True)
-    given = x.number
+    last = layout == "BHWC"
+    values = [Value(recorder, recorder.new_map(), count, last, shared=True) for count in channels]
+    given = tuple(x.number for x in values)
     refused: list[str] = []
-    whole = method == "forward"
     copies: dict[int, nn.Module] = {}
-    root = _copy(network, "", copies, refused, called=whole)
-    used = _Used(root._modules) if not whole else None
-    if used is not None:
-        root.__dict__["_modules"] = used
+    roots = [_copy(network, "", copies, refused, called) for network in networks]
     try:
         with torch.no_grad():
-            out = root(x) if whole else getattr(root, method)(x)
+            results = function(roots, *values)
     except Unsupported as reason:
         raise Unsupported(str(reason)) from None
     except Exception as error:
@@ -78,11 +117,14 @@ def capture(network: nn.Module, method: str, channels: int, layout: Layout = "BC
     finally:
         for copy in copies.values():
             copy.__dict__.clear()  # they hold themselves, and tensors
-    if not isinstance(out, Value):
-        raise Unsupported(f"its result is a {type(out).__name__}")
-    graph = Graph(tuple(recorder.nodes), given, channels, out.number)
-    children = None if used is None or used.all else frozenset(used.names)
-    return Capture(rewritten(graph), "BHWC" if out.last else "BCHW", children)
+    for out in results:
+        if not isinstance(out, Value):
+            raise Unsupported(f"its result is a {type(out).__name__}")
+    if len({out.last for out in results}) != 1:
+        raise Unsupported("its results are (B, C, H, W) and (B, H, W, C)")
+    outputs = tuple(out.number for out in results)
+    graph = Graph(tuple(recorder.nodes), given, tuple(channels), outputs)
+    return Capture(rewritten(graph), "BHWC" if results[0].last else "BCHW", None)
 
 
 class _Used(dict[str, Any]):

@@ -125,31 +125,31 @@ class Graph:
 
     Attributes:
         nodes: The operators.
-        input: Number of the map that is given.
-        channels: Of the input.
-        output: Number of the map that is the result.
+        inputs: Numbers of the maps that are given.
+        channels: Of each input.
+        outputs: Numbers of the maps that are the results.
     """
 
     nodes: tuple[Node, ...]
-    input: int
-    channels: int
-    output: int
+    inputs: tuple[int, ...]
+    channels: tuple[int, ...]
+    outputs: tuple[int, ...]
 
     def uses(self) -> Counter[int]:
-        """How often each map is read; the result once more."""
+        """How often each map is read; a result once more."""
         counts = Counter(number for node in self.nodes for number in node.inputs)
-        counts[self.output] += 1
+        counts.update(self.outputs)
         return counts
 
     def makers(self) -> dict[int, Node]:
-        """The node that makes each map; none makes the input."""
+        """The node that makes each map; none makes an input."""
         return {node.output: node for node in self.nodes}
 
     def replaced(self, old: Sequence[Node], new: Node) -> Graph:
         """With one node in the place of the last of some."""
         gone = {id(node) for node in old[:-1]}
         nodes = [new if node is old[-1] else node for node in self.nodes if id(node) not in gone]
-        return Graph(tuple(nodes), self.input, self.channels, self.output)
+        return Graph(tuple(nodes), self.inputs, self.channels, self.outputs)
 
     def without(self, node: Node, instead: int) -> Graph:
         """Without a node; another map takes the place of what it made."""
@@ -162,10 +162,11 @@ class Graph:
             for other in self.nodes
             if other is not node
         )
-        return Graph(nodes, self.input, self.channels, number(self.output))
+        return Graph(nodes, self.inputs, self.channels, tuple(map(number, self.outputs)))
 
     def __str__(self) -> str:
-        lines = [f"%{self.input}: {self.channels} channels"]
+        given = zip(self.inputs, self.channels, strict=True)
+        lines = [f"%{number}: {channels} channels" for number, channels in given]
         for node in self.nodes:
             inputs = ", ".join(f"%{number}" for number in node.inputs)
             shown = [f"{name}={value}" for name, value in node.attributes.items()]
@@ -175,4 +176,5 @@ class Graph:
                 if weight is not None
             ]
             lines.append(f"%{node.output} = {node.kind}({inputs}) {' '.join(shown)}".rstrip())
-        return "\n".join([*lines, f"return %{self.output}"])
+        results = ", ".join(f"%{number}" for number in self.outputs)
+        return "\n".join([*lines, f"return {results}"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,31 +34,42 @@ class Program:
     def __init__(self, graph: Graph, bfloat16: bool) -> None:
         builder = _C.ProgramBuilder(bfloat16)
         weights = _Weights()
-        numbers = {graph.input: builder.input(graph.channels)}
+        given = zip(graph.inputs, graph.channels, strict=True)
+        numbers = {number: builder.input(channels) for number, channels in given}
+        channels = dict(zip(graph.inputs, graph.channels, strict=True))
         for node in graph.nodes:
             inputs = [numbers[number] for number in node.inputs]
             numbers[node.output] = _EMITTERS[node.kind](builder, weights, node, inputs)
-        self.channels = graph.nodes[-1].channels if graph.nodes else graph.channels
+            channels[node.output] = node.channels
+        self._channels = [channels[number] for number in graph.outputs]
         self._weights = weights  # nodes point at them
-        self._program = builder.build([numbers[graph.output]])
+        self._program = builder.build([numbers[number] for number in graph.outputs])
 
-    def __call__(self, x: Tensor, threads: int, band_rows: int = 0) -> Tensor:
-        """The result for a batch of maps.
+    def __call__(
+        self, inputs: Sequence[Tensor], threads: int, band_rows: int = 0
+    ) -> list[Tensor]:
+        """The results for a batch of maps.
 
         Args:
-            x: (B, H, W, C) float32, on the CPU.
+            inputs: (B, H, W, C) float32 each, of one size, on the CPU.
             threads: That compute.
-            band_rows: Rows of the result that are computed at a time; 0: as is best.
+            band_rows: Rows of the first result that are computed at a time; 0: as is best.
 
         Returns:
-            (B, H', W', C') float32.
+            (B, H', W', C') float32 each.
 
         Raises:
             ValueError: The sizes do not fit the network.
         """
-        ((rows, columns),) = self._program.output_sizes(x.shape[1], x.shape[2])
-        out = torch.empty((x.shape[0], rows, columns, self.channels), device="cpu")
-        self._program.run([x.detach().numpy()], [out.numpy()], threads, band_rows)
+        batch, height, width = inputs[0].shape[:3]
+        out = [
+            torch.empty((batch, rows, columns, channels), device="cpu")
+            for (rows, columns), channels in zip(
+                self._program.output_sizes(height, width), self._channels, strict=True
+            )
+        ]
+        arrays = [x.detach().numpy() for x in inputs]
+        self._program.run(arrays, [x.numpy() for x in out], threads, band_rows)
         return out
 
     def describe(self, rows: int, columns: int) -> list[Description]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils._device import DeviceContext
 
 from lic_fast.engine.by_operators import run_by_operators
-from lic_fast.engine.cache import Entry, entry_of
-from lic_fast.engine.capture import Layout
+from lic_fast.engine.cache import Entry, entry_of, entry_of_function
+from lic_fast.engine.capture import Function, Layout
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.stamp import ORDINARY
 from lic_fast.ops.threads import threads
 
-__all__ = ["run", "why_modules"]
+__all__ = ["run", "run_networks", "why_modules"]
 
 _FLOATS = (torch.float32, torch.bfloat16)
 
@@ -41,44 +42,71 @@ def run(
     Returns:
         The result, of the type of x; of a program dense, with channels last in memory.
     """
-    reason = _why_not_here(network, x, layout)
-    if reason is None:
+    if _why_not_here([network], [x]) is None:
         entry = entry_of(network, method, _channels(x, layout), layout)
         if _why_not(entry, x) is None:
-            out = _lowered(entry, x, precision, layout)
+            out = _lowered(entry, [x], precision, layout)
             if out is not None:
-                return out
+                return out[0]
     result: Tensor = network(x) if method == "forward" else getattr(network, method)(x)
     return result
+
+
+def run_networks(
+    function: Function, networks: Sequence[nn.Module], *inputs: Tensor
+) -> tuple[Tensor, ...]:
+    """``function(networks, *inputs)``, up to rounding, as one program where it may be one.
+
+    Args:
+        function: Of modules and tensors, with a tuple of tensors for its result. It is called with
+            stand-ins of both to find out what it computes, and is one object, not made anew at
+            each call.
+        networks: All modules that it calls.
+        inputs: (B, C, H, W) each.
+
+    Returns:
+        The results; of a program dense, with channels last in memory.
+    """
+    if _why_not_here(networks, inputs) is None:
+        entry = entry_of_function(function, networks, [x.shape[1] for x in inputs])
+        if all(_why_not(entry, x) is None for x in inputs):
+            out = _lowered(entry, inputs, "float32", "BCHW")
+            if out is not None:
+                return tuple(out)
+    return function(networks, *inputs)
 
 
 def why_modules(
     network: nn.Module, x: Tensor, *, method: str = "forward", layout: Layout = "BCHW"
 ) -> str | None:
     """Why :func:`run` calls the modules for this input here; None if it does not."""
-    reason = _why_not_here(network, x, layout)
+    reason = _why_not_here([network], [x])
     if reason is not None:
         return reason
     return _why_not(entry_of(network, method, _channels(x, layout), layout), x)
 
 
-def _why_not_here(network: nn.Module, x: Tensor, layout: Layout) -> str | None:
-    """Why nothing but modules may run, for reasons that are not the network's."""
-    if type(x) not in ORDINARY:
-        return f"the input is a {type(x).__name__}"
+def _why_not_here(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> str | None:
+    """Why nothing but modules may run, for reasons that are not the networks'."""
+    for x in inputs:
+        if type(x) not in ORDINARY:
+            return f"the input is a {type(x).__name__}"
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return "PyTorch is tracing"
     if current_backend() != "auto":
         return f"the backend is {current_backend()!r}"
-    if x.dim() != 4 or not x.numel() or x.layout is not torch.strided or x.dtype not in _FLOATS:
-        return f"the input is no dense map of float32 or bfloat16 but {tuple(x.shape)} {x.dtype}"
-    if x.device.type not in ("cpu", "cuda"):
-        return f"the input is on {x.device}"
-    if torch.is_autocast_enabled(x.device.type):
+    for x in inputs:
+        if x.dim() != 4 or not x.numel() or x.layout is not torch.strided or x.dtype not in _FLOATS:
+            shape = tuple(x.shape)
+            return f"the input is no dense map of float32 or bfloat16 but {shape} {x.dtype}"
+        if x.device.type not in ("cpu", "cuda"):
+            return f"the input is on {x.device}"
+    if torch.is_autocast_enabled(inputs[0].device.type):
         return "autocast is on"
     if any(ask() for ask in _MODES) and not _only_devices():
         return "a mode of PyTorch's sees each operator"
-    if torch.is_grad_enabled() and (x.requires_grad or _learns(network)):
+    learning = torch.is_grad_enabled()
+    if learning and (any(x.requires_grad for x in inputs) or any(map(_learns, networks))):
         return "gradients are asked for"
     return None
 
@@ -122,19 +150,23 @@ def _why_not(entry: Entry, x: Tensor) -> str | None:
     return None
 
 
-def _lowered(entry: Entry, x: Tensor, precision: str, layout: Layout) -> Tensor | None:
-    """The result of the network's program; None for sizes that it does not take."""
+def _lowered(
+    entry: Entry, inputs: Sequence[Tensor], precision: str, layout: Layout
+) -> list[Tensor] | None:
+    """The results of a program; None for sizes that it does not take."""
     assert entry.captured is not None
-    maps = x if layout == "BHWC" else x.permute(0, 2, 3, 1)
+    x = inputs[0]
+    maps = inputs if layout == "BHWC" else [x.permute(0, 2, 3, 1) for x in inputs]
     try:
         if x.is_cuda:
             out = run_by_operators(entry.captured.graph, maps, _type(precision, x))
         else:
             bfloat16 = torch.bfloat16 in (x.dtype, _type(precision, x))
-            out = entry.program(bfloat16)(maps.float().resolve_neg(), threads()).to(x.dtype)
+            results = entry.program(bfloat16)([x.float().resolve_neg() for x in maps], threads())
+            out = [result.to(x.dtype) for result in results]
     except ValueError:
         return None  # the modules have a better message, or another rule
-    return out if entry.captured.layout == "BHWC" else out.permute(0, 3, 1, 2)
+    return out if entry.captured.layout == "BHWC" else [y.permute(0, 3, 1, 2) for y in out]
 
 
 def _type(precision: str, x: Tensor) -> torch.dtype:

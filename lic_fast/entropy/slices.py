@@ -26,15 +26,12 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from lic_fast import engine
 from lic_fast.entropy.hoisted_slices import hoisted_slices
 from lic_fast.entropy.integer.slices import Support, integer_slices
-from lic_fast.entropy.merged_slices import may_merge, merged_step
-from lic_fast.ops import add_residual, row_products, winograd
-from lic_fast.ops.copies import channels_last, stacked
-from lic_fast.ops.dispatch import fast_on_cpu
+from lic_fast.ops import add_residual
+from lic_fast.ops.copies import stacked
 from lic_fast.ops.exact_add_residual import exact_add_residual
-from lic_fast.ops.plain import plain_network
-from lic_fast.ops.threads import may_run_side_by_side, side_by_side
 
 __all__ = ["OverlappingQuantizer", "Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
 
@@ -65,7 +62,7 @@ class SliceNetworks:
         lrp: l, latent residual prediction, from f's input and symbols + mean.
         max_support_slices: m, or negative for all earlier slices.
         mean_attention: Applied to the input of f and l (TCM), or None.
-        scale_attention: Applied to the input of g (TCM), or None.
+        scale_attention: Applied to the input of g (TCM), or None, as mean_attention is.
         exact: Whether the networks compute the same on every machine, so that what
             stands between them must too.
     """
@@ -77,6 +74,10 @@ class SliceNetworks:
     mean_attention: _Networks | None = None
     scale_attention: _Networks | None = None
     exact: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.mean_attention is None) != (self.scale_attention is None):
+            raise ValueError("there must be attention for means and scales, or for neither")
 
     def support(self, decoded: list[Tensor]) -> list[Tensor]:
         """The slices among those decoded that the next one may depend on."""
@@ -182,103 +183,91 @@ def _step_of(networks: SliceNetworks, latent_means: Tensor, latent_scales: Tenso
         return lambda step, support, quantize: integer.run_step(step, kept, quantize)
     if (hoisted := hoisted_slices(networks, latent_means)) is not None:
         return hoisted.run(networks, latent_means, latent_scales)
-    if may_merge(networks, latent_means):
-        return partial(_merged_step, networks, latent_means, latent_scales)
-    beside = _may_run_side_by_side(networks, latent_means)
-    return partial(_plain_step, networks, latent_means, latent_scales, beside)
+    return partial(_run_step, networks, latent_means, latent_scales)
 
 
-def _plain_step(
+def _run_step(
     networks: SliceNetworks,
     latent_means: Tensor,
     latent_scales: Tensor,
-    beside: bool,
     step: range,
     support: list[Tensor],
     quantize: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
-    """The definition: network after network, or mean and scale beside each other."""
-    mean_supports, means, scales = [], [], []
-    for i in step:
-        mean_branch = partial(
-            _branch, networks.mean[i], networks.mean_attention, i, [latent_means, *support]
-        )
-        scale_branch = partial(
-            _branch, networks.scale[i], networks.scale_attention, i, [latent_scales, *support]
-        )
-        (mean_support, mean), (_, scale) = (
-            side_by_side(mean_branch, scale_branch) if beside else (mean_branch(), scale_branch())
-        )
-        mean_supports.append(mean_support)
-        means.append(mean)
-        scales.append(scale)
-    quantized = _like(latent_means, quantize(stacked(means), stacked(scales)))
-    residuals = [
-        networks.lrp[i](stacked([mean_support, part]))
-        for i, mean_support, part in zip(
-            step, mean_supports, quantized.chunk(len(step), 1), strict=True
-        )
-    ]
-    residual = stacked(residuals)
+    """Predictions, symbols and residuals, which are a program each where they may be."""
+    # Networks of integers are no programs of the engine.
+    run = _by_modules if networks.exact else engine.run_networks
+    kinds = [networks.mean, networks.scale]
+    attended = False
+    if networks.mean_attention is not None and networks.scale_attention is not None:
+        kinds += [networks.mean_attention, networks.scale_attention]
+        attended = True
+    predicting = [kind[i] for kind in kinds for i in step]
+    predict = _predict_attended if attended else _predict
+    mean, scale, *supports = run(predict, predicting, latent_means, latent_scales, *support)
+    quantized = quantize(mean, scale)
+    if not attended:
+        supports = [latent_means, *support]
+    predict_residual = _attended_residual if attended else _residual
+    (residual,) = run(predict_residual, [networks.lrp[i] for i in step], quantized, *supports)
     if networks.exact:
         return exact_add_residual(quantized, residual)
     # Under autocast the networks give another type than the latents have.
-    return _like(latent_means, add_residual(quantized, residual.to(quantized.dtype)))
+    return add_residual(quantized, residual.to(quantized.dtype)).to(latent_means.dtype)
 
 
-def _branch(
-    network: nn.Module, attention: _Networks | None, i: int, support: list[Tensor]
+def _by_modules(function: engine.Function, networks: Sequence[nn.Module], *inputs: Tensor) -> Any:
+    return function(networks, *inputs)
+
+
+# What the networks of a step compute: functions of modules and tensors, as the engine takes them.
+
+
+def _predict(
+    networks: Sequence[nn.Module], means: Tensor, scales: Tensor, *support: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """What the networks of slice i are given, and what this one makes of it."""
-    x = stacked(support)
-    if attention is not None:
-        x = attention[i](x)
-    return x, network(x)
+    """Mean and scale of k slices, by k mean and k scale networks."""
+    count = len(networks) // 2
+    mean_support, scale_support = _joined([means, *support]), _joined([scales, *support])
+    mean = _joined([network(mean_support) for network in networks[:count]])
+    return mean, _joined([network(scale_support) for network in networks[count:]])
 
 
-def _may_run_side_by_side(networks: SliceNetworks, latents: Tensor) -> bool:
-    """Whether mean and scale may: on the fast paths of csrc alone, of plain networks."""
-    if networks.exact or not (fast_on_cpu(latents) and may_run_side_by_side()):
-        return False
-    kinds = (networks.mean, networks.scale, networks.mean_attention, networks.scale_attention)
-    roots = [network for kind in kinds for network in kind or ()]
-    if not plain_network(*roots):
-        return False
-    every = [module for network in roots for module in network.modules()]
-    # Hundreds of them: what need not be asked is not.
-    parameters = (p for module in every for p in module._parameters.values())
-    if torch.is_grad_enabled() and not fast_on_cpu(latents, *parameters):
-        return False
-    return all(_is_csrc(layer, latents) for layer in every if isinstance(layer, nn.Conv2d))
+def _predict_attended(
+    networks: Sequence[nn.Module], means: Tensor, scales: Tensor, *support: Tensor
+) -> tuple[Tensor, ...]:
+    """As :func:`_predict`, with attention before each; and what the mean networks are given."""
+    count = len(networks) // 4
+    mean, scale, mean_attention, scale_attention = (
+        networks[i * count : (i + 1) * count] for i in range(4)
+    )
+    mean_support, scale_support = _joined([means, *support]), _joined([scales, *support])
+    attended = [attention(mean_support) for attention in mean_attention]
+    means_of = [network(x) for network, x in zip(mean, attended, strict=True)]
+    scales_of = [
+        network(attention(scale_support))
+        for network, attention in zip(scale, scale_attention, strict=True)
+    ]
+    return _joined(means_of), _joined(scales_of), *attended
 
 
-def _is_csrc(layer: nn.Conv2d, latents: Tensor) -> bool:
-    """Whether a convolution on maps of the latents' size is neither torch's nor oneDNN's."""
-    if type(layer) is nn.Conv2d:
-        return False
-    if layer.kernel_size == (1, 1):
-        return row_products.usable(latents)
-    padding = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
-    return winograd.fits(latents, layer.weight, layer.stride, padding, layer.groups)
+def _residual(
+    networks: Sequence[nn.Module], quantized: Tensor, *support: Tensor
+) -> tuple[Tensor]:
+    """The residuals of k slices, by k networks, before the hyperbolic tangent."""
+    parts = quantized.chunk(len(networks), 1)
+    pairs = zip(networks, parts, strict=True)
+    return (_joined([network(_joined([*support, part])) for network, part in pairs]),)
 
 
-def _merged_step(
-    networks: SliceNetworks,
-    latent_means: Tensor,
-    latent_scales: Tensor,
-    step: range,
-    support: list[Tensor],
-    quantize: Callable[[Tensor, Tensor], Tensor],
-) -> Tensor:
-    """All networks of a step as grouped convolutions; equal to the definition up to rounding."""
-    merged = merged_step(networks, step, latent_means)
-    mean_support = stacked([latent_means, *support])
-    mean, scale = merged.mean_and_scale(mean_support, stacked([latent_scales, *support]))
-    quantized = _like(latent_means, quantize(mean, scale))
-    return _like(latent_means, merged.decoded(mean_support, quantized))
+def _attended_residual(
+    networks: Sequence[nn.Module], quantized: Tensor, *supports: Tensor
+) -> tuple[Tensor]:
+    """As :func:`_residual`, with a support of its own for each slice."""
+    parts = quantized.chunk(len(networks), 1)
+    triples = zip(networks, supports, parts, strict=True)
+    return (_joined([network(_joined([support, part])) for network, support, part in triples]),)
 
 
-def _like(latents: Tensor, x: Tensor) -> Tensor:
-    """X with channels last if the latents are: what is stacked with them then stays so."""
-    last = latents.is_contiguous(memory_format=torch.channels_last)
-    return channels_last(x) if last else x
+def _joined(tensors: list[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, 1)

@@ -12,7 +12,6 @@ from compressai.layers import conv1x1, conv3x3, subpel_conv3x3
 from torch import Tensor, nn
 
 from lic_fast import ops
-from lic_fast.models.modules import Conv2d, Sequential
 
 __all__ = [
     "WindowAttention",
@@ -111,11 +110,11 @@ def hyper_synthesis(in_channels: int, channels: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*_with_gelu(convolutions))
 
 
-def slice_network(in_channels: int, channels: Sequence[int], out_channels: int) -> Sequential:
+def slice_network(in_channels: int, channels: Sequence[int], out_channels: int) -> nn.Sequential:
     """3x3 convolutions with GELU between: the mean, scale or LRP network of a slice."""
     widths = [in_channels, *channels, out_channels]
-    convolutions = [Conv2d(a, b, kernel_size=3, padding=1) for a, b in pairwise(widths)]
-    return Sequential(*_with_gelu(convolutions))
+    convolutions = [nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths)]
+    return nn.Sequential(*_with_gelu(convolutions))
 
 
 def support_channels(

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 def by_operators(net, x, method="forward", dtype=torch.float32):
     captured = capture(net, method, x.shape[1])
-    out = run_by_operators(captured.graph, x.permute(0, 2, 3, 1), dtype)
+    out = run_by_operators(captured.graph, [x.permute(0, 2, 3, 1)], dtype)[0]
     return out if captured.layout == "BHWC" else out.permute(0, 3, 1, 2)
 
 

@@ -60,7 +60,7 @@ def test_a_program_computes_what_the_modules_do(name, size, batch, last):
         assert close(found, expected)
         graph = entry_of(net, "forward", 3, "BCHW").captured.graph
         with lic_fast.backend("reference"):
-            by_nodes = run_by_operators(graph, x.permute(0, 2, 3, 1), x.dtype)
+            by_nodes = run_by_operators(graph, [x.permute(0, 2, 3, 1)], x.dtype)[0]
         assert close(found, by_nodes.permute(0, 3, 1, 2))
 
 
@@ -325,9 +325,9 @@ def test_threads():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_bands_change_nothing(name, band_rows):
     entry = entry_of(NETS[name], "forward", 3, "BCHW")
-    x = noise(1, 48, 40, 3)
+    x = [noise(1, 48, 40, 3)]
     program = entry.program(False)
-    assert torch.equal(program(x, 2, band_rows), program(x, 1, 1000))
+    assert torch.equal(program(x, 2, band_rows)[0], program(x, 1, 1000)[0])
 
 
 def test_explain():

@@ -9,7 +9,7 @@ from compressai.entropy_models import GaussianConditional
 from compressai.models.base import get_scale_table
 from torch import nn
 
-from lic_fast import backend
+from lic_fast import backend, engine
 from lic_fast.ans import CdfTables
 from lic_fast.entropy import SliceNetworks, run_slices, symbols_checksum
 from lic_fast.entropy.coding import (
@@ -20,7 +20,6 @@ from lic_fast.entropy.coding import (
     hyperlatent_message,
     open_stream,
 )
-from lic_fast.entropy.merged_slices import may_merge
 from lic_fast.errors import LatentError, StreamError
 from lic_fast.models.layers import slice_networks
 from lic_fast.stream_layout import StreamLayout
@@ -38,7 +37,7 @@ def gaussian():
 
 def networks(limit, seed=0):
     torch.manual_seed(seed)
-    mean, scale, lrp = slice_networks(6, 8, 4, limit, (5,))
+    mean, scale, lrp = (kind.eval() for kind in slice_networks(6, 8, 4, limit, (5,)))
     return SliceNetworks(mean, scale, lrp, limit)
 
 
@@ -98,11 +97,50 @@ def assert_close(actual, expected):
         )
 
 
+class Attention(nn.Module):
+    """Something that takes the place of an attention module."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x):
+        return x * torch.sigmoid(self.conv(x))
+
+
+engine.traces(Attention)
+
+
+@pytest.fixture
+def programs(monkeypatch):
+    """What ran by the engine: for each step whether it was a program."""
+    made = []
+    plain = engine.run_networks
+
+    def run(function, modules, *inputs):
+        seen = []
+
+        def asked(*args):
+            seen.append(isinstance(args[1], torch.Tensor))
+            return function(*args)
+
+        out = plain(asked, modules, *inputs)
+        made.append(True not in seen)
+        return out
+
+    monkeypatch.setattr(engine, "run_networks", run)
+    return made
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("limit", [0, 1, 2, -1])
 @pytest.mark.parametrize("bias", [True, False])
-def test_merged_networks_are_the_networks(limit, bias):
+@pytest.mark.parametrize("attended", [True, False])
+def test_programs_are_the_networks(limit, bias, attended, programs):
     nets = networks(limit)
+    if attended:
+        attention = [[Attention(net[0].in_channels).eval() for net in nets.mean] for _ in range(2)]
+        nets = SliceNetworks(nets.mean, nets.scale, nets.lrp, limit, *attention)
     if not bias:
         for kind in (nets.mean, nets.scale, nets.lrp):
             for network in kind:
@@ -113,36 +151,56 @@ def test_merged_networks_are_the_networks(limit, bias):
         # Smooth, so that rounding cannot turn a last bit into a symbol.
         return 0.5 * y[:, channels] + mean + 0.1 * scale
 
-    assert may_merge(nets, means)
-    merged = run_slices(nets, means, scales, quantize)
+    found = run_slices(nets, means, scales, quantize)
+    assert programs == [True] * 2 * len(nets.steps())
     with backend("reference"):
-        assert not may_merge(nets, means)
         plain = run_slices(nets, means, scales, quantize)
-    assert_close(merged, plain)
+    assert_close(found, plain)
     # A changed weight is seen, also through .data.
     nets.lrp[3][2].weight.data *= 2
     nets.mean[0][0].weight *= 1.5
-    merged = run_slices(nets, means, scales, quantize)
+    found = run_slices(nets, means, scales, quantize)
     with backend("reference"):
         changed = run_slices(nets, means, scales, quantize)
     assert not torch.equal(changed.y_hat[:, 6:], plain.y_hat[:, 6:])
-    assert_close(merged, changed)
+    assert_close(found, changed)
 
 
-def test_other_networks_are_not_merged():
-    latents = torch.zeros(1, 6, 3, 5)
-    assert not may_merge(networks(1), latents)  # a gradient may be asked for
+@pytest.mark.parametrize(
+    ("change", "modules"),
+    [
+        (lambda nets: nets.mean[1].append(nn.ReLU()), 0),
+        (lambda nets: nets.scale[0].__setitem__(1, nn.CELU()), 1),
+        (lambda nets: nets.lrp[2][2].register_forward_hook(lambda *_: None), 1),
+        (lambda nets: nets.mean[3][0].register_forward_hook(lambda *_: None), 1),
+        (lambda nets: nets.lrp[1].train(), 1),
+    ],
+)
+def test_networks_that_are_no_program_run_as_modules(change, modules, programs):
+    nets = networks(1)
+    means, scales, y = (torch.randn(1, c, 3, 5) for c in (6, 6, 8))
+
+    def quantize(channels, mean, scale):
+        return 0.5 * y[:, channels] + mean + 0.1 * scale
+
     with torch.no_grad():
-        assert may_merge(networks(1), latents)
-        for change in (
-            lambda nets: nets.mean[1].append(nn.ReLU()),
-            lambda nets: nets.scale[0].__setitem__(1, nn.ReLU()),
-            lambda nets: nets.lrp[2].__setitem__(0, nn.Conv2d(12, 5, 5, padding=2)),
-            lambda nets: nets.mean[3][0].register_forward_hook(lambda *_: None),
-        ):
-            nets = networks(1)
-            change(nets)
-            assert not may_merge(nets, latents)
+        run_slices(nets, means, scales, quantize)
+        assert programs == [True] * 4
+        change(nets)
+        programs.clear()
+        found = run_slices(nets, means, scales, quantize)
+        assert programs.count(False) == modules
+        with backend("reference"):
+            assert_close(found, run_slices(nets, means, scales, quantize))
+    programs.clear()
+    run_slices(nets, means, scales, quantize)
+    assert not any(programs)  # a gradient may be asked for
+
+
+def test_attention_is_of_means_and_scales():
+    nets = networks(1)
+    with pytest.raises(ValueError, match="neither"):
+        SliceNetworks(nets.mean, nets.scale, nets.lrp, 1, nets.mean, None)
 
 
 def test_attention_stands_before_the_networks_and_lrp_sees_it():

@@ -47,10 +47,10 @@ def rewritten(graph: Graph) -> Graph:
 
 def _needed(graph: Graph) -> Graph:
     """Without nodes whose results nothing reads."""
-    needed = {graph.output}
+    needed = set(graph.outputs)
     nodes = []
     for node in reversed(graph.nodes):
         if node.output in needed:
             needed.update(node.inputs)
             nodes.append(node)
-    return Graph(tuple(reversed(nodes)), graph.input, graph.channels, graph.output)
+    return Graph(tuple(reversed(nodes)), graph.inputs, graph.channels, graph.outputs)

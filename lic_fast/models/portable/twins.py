@@ -17,7 +17,6 @@ from lic_fast.entropy.integer.activation import (
 from lic_fast.entropy.integer.attention import IntegerWindowAttention
 from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
 from lic_fast.entropy.integer.norm import ExactGDN, ExactLayerNorm
-from lic_fast.models import modules
 from lic_fast.models.base import SliceCompressionModel
 from lic_fast.models.layers import ResidualUnit
 from lic_fast.models.portable.blocks import (
@@ -43,7 +42,6 @@ _BLOCKS: dict[type[nn.Module], type[nn.Module]] = {
     ResidualBlockUpsample: IntegerResidualBlockUpsample,
     ResidualUnit: IntegerResidualUnit,
     WMSA: IntegerWMSA,
-    modules.Sequential: IntegerSequential,
     nn.Sequential: IntegerSequential,
 }
 """What the blocks of an entropy path become, which hold other modules."""
