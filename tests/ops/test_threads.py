@@ -8,12 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import lic_fast
-from lic_fast.entropy import slices
-from lic_fast.models import TCM
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.threads import may_run_side_by_side, side_by_side, threads
-from lic_fast.ops.winograd import wide_vectors
-from tests.models.tiny import ARGUMENTS
 
 
 @pytest.fixture(autouse=True)
@@ -92,39 +88,3 @@ def test_what_a_thread_would_not_see_keeps_branches_behind_each_other():
         assert not may_run_side_by_side()
     torch.set_num_threads(1)
     assert not may_run_side_by_side()
-
-
-@pytest.mark.skipif(not wide_vectors(), reason="convolutions are oneDNN's here")
-@torch.no_grad()
-def test_slices_are_the_same_beside_and_behind_each_other(monkeypatch):
-    torch.manual_seed(1)
-    # Wide enough, and latents large enough, for every convolution to be filtered.
-    arguments = ARGUMENTS[TCM] | {
-        "M": 32, "num_slices": 2, "entropy_channels": (48,), "attention_channels": 96,
-        "attention_head_dim": 16,
-    }  # fmt: skip
-    model = TCM(**arguments).eval()
-    y = 4 * torch.randn(1, 32, 16, 16)
-    z = model.h_a(y)
-    taken = []
-
-    def watched(first, second):
-        taken.append(True)
-        return side_by_side(first, second)
-
-    def latents():
-        return model._latents(z.round(), lambda c, mean, scale: (y[:, c] - mean).round() + mean)
-
-    monkeypatch.setattr(slices, "side_by_side", watched)
-    beside = latents()
-    assert taken == [True] * 2
-    handle = model.atten_mean[1].register_forward_hook(lambda *_: None)
-    behind = latents()
-    handle.remove()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slices, "may_run_side_by_side", lambda: False)
-        plain = latents()
-    assert taken == [True] * 2
-    for found in (behind, plain):
-        assert torch.equal(beside.y_hat, found.y_hat)
-        assert torch.equal(beside.scales, found.scales)

@@ -127,5 +127,4 @@ def test_the_decoder_from_the_documentation_reads_the_embedded_models_streams():
     assert np.count_nonzero(symbols) > 100
     assert symbols_checksum(z_symbols, [symbols]) == coded.checksums[0]
     with torch.no_grad():
-        synthesised = net.synthesis(torch.from_numpy(y_hat)[None]).clamp(0, 1)
-        assert torch.equal(synthesised, net.decode(coded))
+        assert torch.equal(net.reconstruct(torch.from_numpy(y_hat)[None]), net.decode(coded))
