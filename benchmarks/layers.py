@@ -21,7 +21,6 @@ from benchmarks.models.nets import MODELS, Input, build
 from benchmarks.models.parts import PARTS, works
 from benchmarks.profiles import profile_transform
 from lic_fast import ops
-from lic_fast.cli.memory import keep_freed_memory
 from lic_fast.entropy import slices
 from lic_fast.ops import row_products, winograd
 from lic_fast.ops.feed_forward import reference
@@ -64,7 +63,6 @@ def memory() -> None:
     table("Filling a tensor", ("MiB", "fresh", "fresh, memory kept", "there before"))
     sizes = (40, 75, 150)
     fresh = [_filling(mebibytes) for mebibytes in sizes]
-    keep_freed_memory()
     for mebibytes, first in zip(sizes, fresh, strict=True):
         there = torch.empty(mebibytes << 18)
         kept = _filling(mebibytes)
@@ -231,7 +229,6 @@ def main() -> None:
     torch.manual_seed(0)
     options = _options()
     if options.command == "profile":
-        keep_freed_memory()
         profile_transform(options.model, options.precision, options.part)
         return
     print("# Single layers on the CPU\n\n`python -m benchmarks.layers`: medians in milliseconds.")

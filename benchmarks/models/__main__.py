@@ -23,16 +23,14 @@ from benchmarks.models.machine import describe
 from benchmarks.models.measure import Turn, rounds
 from benchmarks.models.nets import MODELS, TITLES, Input, build
 from benchmarks.models.parts import PARTS, bits_per_pixel, works
-from lic_fast.cli.memory import keep_freed_memory
 
 _RATE = "rate"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
 
 
 def main() -> None:
-    """Measures and writes the file; all contenders in a process that keeps freed memory."""
+    """Measures and writes the file; all contenders in one process."""
     options = _options()
-    keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
     report: dict[str, Any] = {

@@ -17,7 +17,6 @@ import torch
 
 from benchmarks.models.contenders import CONTENDERS
 from benchmarks.models.nets import Input, build
-from lic_fast.cli.memory import keep_freed_memory
 
 _KIBIBYTE = 1024
 _MEGABYTE = 1e6
@@ -46,8 +45,7 @@ def of_contender(
 
 
 def main() -> None:
-    """Measures in this process, which keeps freed memory as those of the times do."""
-    keep_freed_memory()
+    """Measures in this process."""
     name, size, contender_name, threads, device, folder = sys.argv[1:]
     torch.set_num_threads(int(threads))
     contender = CONTENDERS[contender_name]

@@ -15,7 +15,6 @@ from lic_fast.cli.demo import demo
 from lic_fast.cli.evaluate import evaluate
 from lic_fast.cli.export import export
 from lic_fast.cli.info import info
-from lic_fast.cli.memory import keep_freed_memory
 from lic_fast.cli.train import train
 from lic_fast.cli.transcode import compress, decompress
 from lic_fast.cli.zoo import models
@@ -86,7 +85,6 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 def main() -> None:
     """Runs the command line and exits with its status."""
     prepare_process()
-    keep_freed_memory()
     # As an exception, so that a temporary file is removed on the way out.
     signal.signal(signal.SIGTERM, _terminate)
     try:
