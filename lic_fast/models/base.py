@@ -148,6 +148,8 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
 
         The transforms, which are methods of the model itself, run in :attr:`precision`.
         """
+        if not torch.is_grad_enabled():
+            x = x.contiguous()  # modules round differently with channels last
         precision = self.precision if network is self else "float32"
         return engine.run(network, x, method=method, precision=precision)
 
