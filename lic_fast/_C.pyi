@@ -287,6 +287,10 @@ class Snapshot:
     def __init__(self, modules: list[Any], dicts: list[Any]) -> None: ...
     def holds(self) -> bool: ...
 
+class TensorStamp:
+    def __init__(self, tensors: list[Any]) -> None: ...
+    def holds(self) -> bool: ...
+
 def copy(source: npt.NDArray[Any], to: npt.NDArray[Any], threads: int) -> None: ...
 def hash_of_samples(pieces: Sequence[tuple[int, int]]) -> int: ...
 def has_pairs() -> bool: ...
@@ -419,11 +423,22 @@ class GateStep:
         self, quantizer: IntegerQuantizer, x: int, gate: int, residual: int, activations: int
     ) -> None: ...
 
+class SubpixelStep:
+    def __init__(
+        self,
+        phases: Sequence[IntegerNetwork],
+        x: int,
+        values: int | None,
+        activations: int | None,
+    ) -> None: ...
+
 class IntegerProgram:
     def __init__(
         self,
-        maps: Sequence[tuple[int, int]],
-        steps: Sequence[LayersStep | QuantizeStep | NormStep | AttentionStep | GateStep],
+        maps: Sequence[tuple[int, int, int]],
+        steps: Sequence[
+            LayersStep | SubpixelStep | QuantizeStep | NormStep | AttentionStep | GateStep
+        ],
         inputs: Sequence[int],
         outputs: Sequence[int],
     ) -> None: ...

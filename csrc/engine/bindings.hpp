@@ -7,5 +7,6 @@
 namespace lic_fast::engine {
 
 void bind(pybind11::module_& module);
+void bind_stamps(pybind11::module_& module);
 
 }  // namespace lic_fast::engine

@@ -241,6 +241,7 @@ void bind(py::module_& module) {
                        "classes, by identity; numbers, texts and containers by value.")
       .def(py::init<const py::list&, const py::list&>(), py::arg("modules"), py::arg("dicts"))
       .def("holds", &Snapshot::holds, "Whether all is as it was when the snapshot was taken.");
+  bind_stamps(module);
 }
 
 }  // namespace lic_fast::engine

@@ -20,12 +20,15 @@ namespace lic_fast::integer {
 using MapId = std::size_t;
 inline constexpr MapId kNoMap = static_cast<MapId>(-1);
 
-/// What a map holds of each pixel: float32, or so many halves of activations.
+/// What a map holds of each pixel: float32, or so many halves of activations. Its sides are `scale`
+/// times those of the inputs.
 struct MapKind {
-  std::size_t channels, halves = 0;
-  /// In memory, up to whole floats.
+  std::size_t channels, halves = 0, scale = 1;
+  /// In memory, for one pixel of the inputs, up to whole floats.
   std::size_t bytes() const {
-    return halves == 0 ? channels * sizeof(float) : (channels * halves + 3) / 4 * 4;
+    const std::size_t each =
+        halves == 0 ? channels * sizeof(float) : (channels * halves + 3) / 4 * 4;
+    return memory_size({each, scale, scale});
   }
 };
 
@@ -33,6 +36,12 @@ struct MapKind {
 struct LayersStep {
   std::shared_ptr<const Network> network;
   MapId x, residual = kNoMap, values = kNoMap, activations = kNoMap;
+};
+/// A layer to r x r times the channels and a pixel shuffle: a network for each of the r x r pixels,
+/// by rows, which is of a single layer. Writes values, activations, or both.
+struct SubpixelStep {
+  std::vector<std::shared_ptr<const Network>> phases;
+  MapId x, values = kNoMap, activations = kNoMap;
 };
 /// Activations of values.
 struct QuantizeStep {
@@ -59,7 +68,8 @@ struct GateStep {
   MapId x, gate, residual, activations;
 };
 
-using Step = std::variant<LayersStep, QuantizeStep, NormStep, AttentionStep, GateStep>;
+using Step =
+    std::variant<LayersStep, SubpixelStep, QuantizeStep, NormStep, AttentionStep, GateStep>;
 
 /// Where a map is that the caller reads or gives.
 struct Place {
@@ -80,18 +90,22 @@ class Program {
   const std::vector<MapId>& inputs() const { return inputs_; }
   const std::vector<MapId>& outputs() const { return outputs_; }
 
-  /// On (batch, height, width) pixels, with the places of the inputs, which are not written, and of
-  /// the outputs, which may be read too. Calls from several threads at once are separate. Throws
-  /// std::invalid_argument for sides that are no whole windows, and for inputs beyond 7 bits.
+  /// On inputs of (batch, height, width) pixels, with the places of these, which are not written,
+  /// and of the outputs, which may be read too. Calls from several threads at once are separate.
+  /// Throws std::invalid_argument for sides that are no whole windows, and for inputs beyond 7
+  /// bits.
   void run(std::size_t batch, std::size_t height, std::size_t width,
            const std::vector<Place>& inputs, const std::vector<Place>& outputs, cpu::Isa isa,
            unsigned threads) const;
 
  private:
-  void check_map(MapId id, std::size_t channels, std::size_t halves) const;
+  void check_map(MapId id, std::size_t channels, std::size_t halves, std::size_t scale) const;
   void check_quantized(const std::shared_ptr<const Quantizer>& quantizer, MapId to,
-                       std::size_t channels) const;
+                       std::size_t channels, std::size_t scale) const;
+  void check_network(const Network* network, MapId x, MapId residual, MapId values,
+                     MapId activations, std::size_t scale) const;
   void check_step(const LayersStep& step) const;
+  void check_step(const SubpixelStep& step) const;
   void check_step(const QuantizeStep& step) const;
   void check_step(const NormStep& step) const;
   void check_step(const AttentionStep& step) const;
@@ -102,8 +116,8 @@ class Program {
   std::vector<Step> steps_;
   std::vector<MapId> inputs_, outputs_;
   std::vector<bool> given_;           // whether a map is the caller's
-  std::vector<std::size_t> offsets_;  // of the program's own maps, in bytes for one pixel
-  std::size_t bytes_ = 0;             // of all of them together, for one pixel
+  std::vector<std::size_t> offsets_;  // of the program's own maps, in bytes for an input's pixel
+  std::size_t bytes_ = 0;             // of all of them together, for an input's pixel
 };
 
 /// A call of a program; see Program::run.

@@ -37,19 +37,20 @@ SharedQuantizer make_quantizer(const Dense<float>& inverse_step, const Dense<std
   return std::make_shared<Quantizer>(inverse_step.data(), zero.data(), size(zero, 0), bits);
 }
 
-std::shared_ptr<Program> make_program(const std::vector<std::tuple<std::size_t, std::size_t>>& maps,
-                                      std::vector<Step> steps, std::vector<MapId> inputs,
-                                      std::vector<MapId> outputs) {
+using PythonMap = std::tuple<std::size_t, std::size_t, std::size_t>;
+
+std::shared_ptr<Program> make_program(const std::vector<PythonMap>& maps, std::vector<Step> steps,
+                                      std::vector<MapId> inputs, std::vector<MapId> outputs) {
   check(!inputs.empty() && !outputs.empty(), "a program has inputs and outputs");
   std::vector<MapKind> kinds;
-  for (const auto& [channels, halves] : maps) kinds.push_back({channels, halves});
+  for (const auto& [channels, halves, scale] : maps) kinds.push_back({channels, halves, scale});
   return std::make_shared<Program>(std::move(kinds), std::move(steps), std::move(inputs),
                                    std::move(outputs));
 }
 
-/// Where the maps `ids` are, with `shape` but for the channels.
+/// Where the maps `ids` are, of the inputs' `shape` but for the channels and the scale.
 std::vector<Place> places_of(const Program& program, const std::vector<MapId>& ids,
-                             std::vector<Arrays>& given, Shape shape, const char* name) {
+                             std::vector<Arrays>& given, const Shape& inputs, const char* name) {
   check(given.size() == ids.size(),
         std::string("there must be ") + std::to_string(ids.size()) + " maps of " + name);
   std::vector<Place> places(ids.size());
@@ -58,7 +59,8 @@ std::vector<Place> places_of(const Program& program, const std::vector<MapId>& i
     Arrays& arrays = given[i];
     check(arrays.size() == std::max<std::size_t>(map.halves, 1),
           std::string(name) + " has another number of halves");
-    shape.channels = map.channels;
+    const Shape shape{inputs.batch, inputs.height * map.scale, inputs.width * map.scale,
+                      map.channels};
     if (map.halves == 0) places[i].values = view_of<float>(arrays[0], shape, name);
     for (std::size_t half = 0; half < map.halves; ++half) {
       places[i].halves[half] = view_of<std::uint8_t>(arrays[half], shape, name);
@@ -105,6 +107,13 @@ void bind_programs(py::module_& module) {
            }),
            py::arg("network"), py::arg("x"), py::arg("residual"), py::arg("values"),
            py::arg("activations"));
+  py::class_<SubpixelStep>(module, "SubpixelStep")
+      .def(py::init([](const std::vector<std::shared_ptr<Network>>& phases, MapId x,
+                       const Maybe& values, const Maybe& activations) {
+             return SubpixelStep{
+                 {phases.begin(), phases.end()}, x, id_of(values), id_of(activations)};
+           }),
+           py::arg("phases"), py::arg("x"), py::arg("values"), py::arg("activations"));
   py::class_<QuantizeStep>(module, "QuantizeStep")
       .def(py::init([](const SharedQuantizer& quantizer, MapId x, MapId activations) {
              return QuantizeStep{quantizer, x, activations};

@@ -28,7 +28,7 @@ from lic_fast.engine.capture import (
 from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.program import Program
 from lic_fast.engine.watch import modules_of, snapshot
-from lic_fast.ops.stamp import Stamp, stamp
+from lic_fast.ops.stamp import Stamps
 
 __all__ = ["Entry", "cached", "entry_of", "entry_of_function"]
 
@@ -54,7 +54,7 @@ class Entry:
     types: set[torch.dtype]
     devices: set[torch.device]
     _snapshot: Any
-    _stamp: Stamp
+    _stamps: Stamps
     _version: int
     _programs: dict[bool, Program] = field(default_factory=dict)
 
@@ -62,7 +62,7 @@ class Entry:
         """Whether all that it was made of is as it was."""
         if self._version != registry.version() or not self._snapshot.holds():
             return False
-        return self.captured is None or self._stamp == stamp(self.tensors)
+        return self.captured is None or self._stamps.hold()
 
     def program(self, bfloat16: bool) -> Program:
         """The program of the graph, made on first use."""
@@ -132,18 +132,18 @@ def _made(networks: Sequence[nn.Module], key: Key) -> Entry:
     modules = list(found.values())
     taken = snapshot(modules)
     tensors = _tensors_of(modules)
-    stamped = stamp(tensors)
+    stamps = Stamps(tensors)
     try:
         if isinstance(what, str):
             captured = capture(networks[0], what, channels[0], layout)
         else:
             captured = capture_function(what, networks, channels, layout)
     except Unsupported as reason:
-        return Entry(None, str(reason), tensors, set(), set(), taken, stamped, version)
+        return Entry(None, str(reason), tensors, set(), set(), taken, stamps, version)
     if captured.children is not None:
         modules = list(modules_of(networks[0], captured.children))
         narrow, tensors = snapshot(modules), _tensors_of(modules)
-        stamped = stamp(tensors)
+        stamps = Stamps(tensors)
         if taken.holds():
             taken = narrow
     weights = [
@@ -154,7 +154,7 @@ def _made(networks: Sequence[nn.Module], key: Key) -> Entry:
     ]
     types = {weight.dtype for weight in weights}
     devices = {weight.device for weight in weights}
-    return Entry(captured, "", tensors, types, devices, taken, stamped, version)
+    return Entry(captured, "", tensors, types, devices, taken, stamps, version)
 
 
 def _tensors_of(modules: list[nn.Module]) -> list[Tensor]:

@@ -14,20 +14,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import nn
-from torch.nn.modules import module as torch_module
 
 from lic_fast import _C
 from lic_fast.engine.registry import is_known, is_own_forward, module_rule
+from lic_fast.ops.plain import GLOBAL_HOOKS
 from lic_fast.ops.stamp import ORDINARY
 
 __all__ = ["allowed", "modules_of", "refusal", "snapshot"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_GLOBAL_HOOKS = [
-    hooks
-    for name, hooks in vars(torch_module).items()
-    if name.startswith("_global_") and isinstance(hooks, dict)
-]
 
 
 def allowed(network: nn.Module) -> bool:
@@ -54,7 +49,7 @@ def refusal(module: nn.Module, called: bool = True, is_root: bool = False) -> st
         for name in _HOOKS:
             if attributes.get(name):
                 return f"a {kind.__name__} has hooks in {name}"
-        if any(_GLOBAL_HOOKS):
+        if any(GLOBAL_HOOKS):
             return "hooks for all modules are registered"
         if module._compiled_call_impl is not None:
             return f"a {kind.__name__} is compiled"
@@ -93,4 +88,4 @@ def snapshot(modules: Iterable[nn.Module]) -> Any:
 
     It does not keep them alive.
     """
-    return _C.Snapshot(list(modules), _GLOBAL_HOOKS)
+    return _C.Snapshot(list(modules), GLOBAL_HOOKS)

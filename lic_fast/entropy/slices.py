@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from lic_fast import engine
 from lic_fast.entropy.hoisted_slices import hoisted_slices
-from lic_fast.entropy.integer.slices import Support, integer_slices
+from lic_fast.entropy.integer.slices import integer_slices
 from lic_fast.ops import add_residual
 from lic_fast.ops.copies import stacked
 from lic_fast.ops.exact_add_residual import exact_add_residual
@@ -141,6 +141,9 @@ def run_slices(
             (B, channels, H, W) like the mean and the scale it is called with.
             The scale is as the network gave it, not yet clamped.
     """
+    if (integer := integer_slices(networks, latent_means)) is not None:
+        means, scales = (x.detach().permute(0, 2, 3, 1) for x in (latent_means, latent_scales))
+        return SliceLatents([integer.run(means.numpy(), scales.numpy(), quantize)])
     run_step = _step_of(networks, latent_means, latent_scales)
     y_hat: list[Tensor] = []
     done: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -177,10 +180,6 @@ _Step = Callable[[range, list[Tensor], Callable[..., Tensor]], Tensor]
 
 def _step_of(networks: SliceNetworks, latent_means: Tensor, latent_scales: Tensor) -> _Step:
     """The fastest way to run the steps of an image."""
-    integer = integer_slices(networks, latent_means)
-    if integer is not None:
-        kept = Support(integer, latent_means, latent_scales)
-        return lambda step, support, quantize: integer.run_step(step, kept, quantize)
     if (hoisted := hoisted_slices(networks, latent_means)) is not None:
         return hoisted.run(networks, latent_means, latent_scales)
     return partial(_run_step, networks, latent_means, latent_scales)

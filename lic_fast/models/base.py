@@ -20,6 +20,7 @@ from lic_fast.entropy.coding import (
     hyperlatent_message,
     open_stream,
 )
+from lic_fast.entropy.integer.path import integer_path
 from lic_fast.models import on_device
 from lic_fast.models.gains import ModelWithGains, Quality
 from lic_fast.models.inputs import (
@@ -168,9 +169,13 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         return self._all_slices(z_hat, quantize)
 
     def _all_slices(self, z_hat: Tensor, quantize: Quantizer) -> SliceLatents:
+        networks = self.slice_networks()
+        path = integer_path(self.h_mean_s, self.h_scale_s, networks, z_hat)
+        if path is not None:
+            return SliceLatents([path.run(z_hat, quantize)])
         means = self._network(self.h_mean_s, z_hat)
         scales = self._network(self.h_scale_s, z_hat)
-        return run_slices(self.slice_networks(), means, scales, quantize)
+        return run_slices(networks, means, scales, quantize)
 
     def _check_portable(self, z_hat: Tensor) -> None:
         if self.training:

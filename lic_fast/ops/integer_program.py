@@ -11,10 +11,12 @@ what runs elsewhere, is each step's own operator with the quantisation behind it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from math import isqrt
+from typing import Any, NamedTuple, cast
 
 import numpy.typing as npt
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from lic_fast import _C
 from lic_fast.ops.channels_last import array_of
@@ -37,16 +39,21 @@ __all__ = [
     "NormStep",
     "QuantizeStep",
     "Step",
+    "SubpixelStep",
     "reference",
     "run_programs",
 ]
 
 
 class Map(NamedTuple):
-    """A map: of float32, or of so many halves of activations."""
+    """A map: of float32, or of so many halves of activations.
+
+    Its sides are `scale` times those of the program's inputs.
+    """
 
     channels: int
     halves: int = 0
+    scale: int = 1
 
 
 class LayersStep(NamedTuple):
@@ -63,6 +70,23 @@ class LayersStep(NamedTuple):
     layers: Sequence[Layer]
     x: int
     residual: int | None
+    values: int | None
+    activations: int | None
+
+
+class SubpixelStep(NamedTuple):
+    """A layer and a pixel shuffle.
+
+    Attributes:
+        phases: A layer for each of the r x r pixels that the shuffle makes of one, by rows; of
+            stride 1, all with the same quantizer or with none.
+        x: The map that they read.
+        values: The output in float32, or None.
+        activations: The same as activations, or None without a quantizer.
+    """
+
+    phases: Sequence[Layer]
+    x: int
     values: int | None
     activations: int | None
 
@@ -111,11 +135,11 @@ class GateStep(NamedTuple):
     activations: int
 
 
-Step = LayersStep | QuantizeStep | NormStep | AttentionStep | GateStep
+Step = LayersStep | SubpixelStep | QuantizeStep | NormStep | AttentionStep | GateStep
 
 
 class IntegerProgram:
-    """Steps on maps of the same sides.
+    """Steps on maps whose sides are those of the inputs, or whole multiples of them.
 
     Args:
         maps: All maps; their places in the list are what steps call them.
@@ -200,9 +224,24 @@ def reference(program: IntegerProgram, inputs: Given) -> list[list[Tensor]]:
             if step.activations is not None:
                 assert last.output is not None
                 made[step.activations] = exact_quantize(values, *last.output)
+        elif isinstance(step, SubpixelStep):
+            values, quantizer = _shuffled(step, made[step.x])
+            if step.values is not None:
+                made[step.values] = [values]
+            if step.activations is not None:
+                assert quantizer is not None
+                made[step.activations] = exact_quantize(values, *quantizer)
         else:
             made[step.activations] = exact_quantize(_values(step, made), *step.quantizer)
     return [made[i] for i in program.outputs]
+
+
+def _shuffled(step: SubpixelStep, x: list[Tensor]) -> tuple[Tensor, Quantizer | None]:
+    read = x[: len(step.phases[0].border)]
+    phases = [composed([layer._replace(output=None)], read, None) for layer in step.phases]
+    # Channels before a shuffle are (M, r, r).
+    wide = torch.stack([cast(Tensor, phase) for phase in phases], 2).flatten(1, 2)
+    return nn.functional.pixel_shuffle(wide, isqrt(len(phases))), step.phases[0].output
 
 
 def _values(
@@ -234,6 +273,9 @@ def _packed(step: Step) -> Any:
     if isinstance(step, LayersStep):
         network = _C.IntegerNetwork([pack(*layer) for layer in step.layers])
         return _C.LayersStep(network, step.x, step.residual, step.values, step.activations)
+    if isinstance(step, SubpixelStep):
+        phases = [_C.IntegerNetwork([pack(*layer)]) for layer in step.phases]
+        return _C.SubpixelStep(phases, step.x, step.values, step.activations)
     quantizer = _C.IntegerQuantizer(
         _numbers(step.quantizer.inverse_step), _numbers(step.quantizer.zero), step.quantizer.bits
     )

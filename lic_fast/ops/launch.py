@@ -30,6 +30,9 @@ def launchable(
     """
     if not _HAS_TRITON or current_backend() == "reference":
         return False
+    for x in operands:
+        if x is not None and not x.is_cuda:
+            return False
     devices = {x.device for x in operands if x is not None}
     return len(devices) == 1 and all(
         x is None

@@ -14,11 +14,19 @@ from __future__ import annotations
 
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.nn.modules import module as torch_module
 from torch.nn.modules.module import _has_any_global_hook
 
 from lic_fast.ops.stamp import ORDINARY
 
-__all__ = ["known", "plain", "plain_network", "unwatched"]
+__all__ = ["GLOBAL_HOOKS", "known", "plain", "plain_network", "unwatched"]
+
+GLOBAL_HOOKS = [
+    hooks
+    for name, hooks in vars(torch_module).items()
+    if name.startswith("_global_") and isinstance(hooks, dict)
+]
+"""The dicts of hooks for all modules."""
 
 # Of others, those that models of lic_fast have in them.
 _KNOWN = {

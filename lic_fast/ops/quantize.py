@@ -234,10 +234,10 @@ def reference_dequantize(symbols: Tensor, mean: Tensor) -> Tensor:
 
 
 def _fusible(*operands: Tensor) -> bool:
-    return current_backend() == "auto" and all(
-        x.device.type == "cpu" and x.dtype == torch.float32 and x.layout == torch.strided
-        for x in operands
-    )
+    for x in operands:
+        if not x.is_cpu or x.dtype != torch.float32 or x.layout != torch.strided:
+            return False
+    return current_backend() == "auto"
 
 
 def _launch_quantize(

@@ -31,7 +31,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from lic_fast import _C
 
-__all__ = ["ORDINARY", "Stamp", "refresh", "stamp"]
+__all__ = ["ORDINARY", "Stamp", "Stamps", "refresh", "stamp"]
 
 Stamp = tuple[Hashable, ...]
 
@@ -74,6 +74,37 @@ def stamp(tensors: Iterable[Tensor]) -> Stamp:
     if pieces:
         forms.append(_C.hash_of_samples(pieces))
     return tuple(forms)
+
+
+class Stamps:
+    """The :func:`stamp` of tensors, to be compared with what they are now.
+
+    Args:
+        tensors: It keeps them. Not their number, but that of those that are not dense, lie on
+            another device or have no counter decides how long a comparison takes.
+    """
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        common: list[Tensor] = []
+        self._others: list[Tensor] = []
+        for tensor in tensors:
+            (common if _is_common(tensor) else self._others).append(tensor)
+        self._common = _C.TensorStamp(common)
+        self._stamp = stamp(self._others)
+
+    def hold(self) -> bool:
+        """Whether the tensors have not been written to since."""
+        return self._common.holds() and (not self._others or self._stamp == stamp(self._others))
+
+
+def _is_common(tensor: Tensor) -> bool:
+    return (
+        type(tensor) in ORDINARY
+        and tensor.layout is _STRIDED
+        and tensor.is_cpu
+        and tensor.is_contiguous()
+        and not tensor.is_inference()
+    )
 
 
 def _fills_its_memory(tensor: Tensor) -> bool:

@@ -229,4 +229,4 @@ def test_programs_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="zero"):
         _C.IntegerQuantizer(np.ones(3, np.float32), np.full(3, 128, np.int32), 7)
     with pytest.raises(TypeError):
-        _C.IntegerProgram([(8, 2)], [None], [0], [0])
+        _C.IntegerProgram([(8, 2, 1)], [None], [0], [0])

@@ -10,6 +10,7 @@ from torch import Tensor
 from lic_fast.entropy.integer.chain import layer_of
 from lic_fast.entropy.integer.recorded import Node, Recorded, UnrecordableError
 from lic_fast.ops.integer_layer import Quantizer
+from lic_fast.ops.integer_network import Layer
 from lic_fast.ops.integer_program import (
     AttentionStep,
     GateStep,
@@ -19,6 +20,7 @@ from lic_fast.ops.integer_program import (
     NormStep,
     QuantizeStep,
     Step,
+    SubpixelStep,
 )
 
 __all__ = ["Output", "RecordedProgram", "program_of"]
@@ -33,11 +35,13 @@ class RecordedProgram:
     Attributes:
         program: The steps.
         quantizer: Of the input.
+        scales: Of the outputs' sides to the input's.
     """
 
     def __init__(self, program: IntegerProgram, quantizer: Quantizer) -> None:
         self.program = program
         self.quantizer = quantizer
+        self.scales = [program.maps[i].scale for i in program.outputs]
 
 
 def program_of(given: Recorded, outputs: Sequence[Output]) -> RecordedProgram:
@@ -114,6 +118,7 @@ class _Lowering:
         return (
             len(readers) == 1
             and readers[0].kind == "layer"
+            and node.up == readers[0].up == 1
             and node.residual is None
             and node not in self._floats
             and all(node is not other for other, _ in self._outputs)
@@ -126,17 +131,21 @@ class _Lowering:
         wanted: list[Quantizer | None] = [*self._wanted[last]]
         output, *others = wanted or [None]
         following = [node.module.quantizer for node in nodes[1:]]
-        layers = [
-            layer_of(node.module, node.activation, quantizer)
-            for node, quantizer in zip(nodes, [*following, output], strict=True)
-        ]
         values = None
         if last in self._floats or others:
-            values = self._values[last] = self._new(Map(last.channels))
+            values = self._values[last] = self._new(Map(last.channels, 0, last.scale))
         residual = None if last.residual is None else self._values[last.residual]
         source = self._read(nodes[0].operands[0], nodes[0].module.quantizer)
         activations = None if output is None else self._new_activations(last, output)
-        self._steps.append(LayersStep(layers, source, residual, values, activations))
+        if last.up > 1:
+            phases = _phases(last, output)
+            self._steps.append(SubpixelStep(phases, source, values, activations))
+        else:
+            layers = [
+                layer_of(node.module, node.activation, quantizer)
+                for node, quantizer in zip(nodes, [*following, output], strict=True)
+            ]
+            self._steps.append(LayersStep(layers, source, residual, values, activations))
         for other in others:
             assert values is not None
             assert other is not None
@@ -169,12 +178,24 @@ class _Lowering:
         return len(self._maps) - 1
 
     def _new_activations(self, node: Node, quantizer: Quantizer) -> int:
-        made = self._new(Map(node.channels, quantizer.bits // 7))
+        made = self._new(Map(node.channels, quantizer.bits // 7, node.scale))
         self._activations[node].append((quantizer, made))
         return made
 
     def _read(self, node: Node, quantizer: Quantizer) -> int:
         return next(made for known, made in self._activations[node] if _same(known, quantizer))
+
+
+def _phases(node: Node, output: Quantizer | None) -> list[Layer]:
+    """A layer for each of the r x r pixels of a shuffle, whose channels are (M, r, r) before it."""
+    layer = layer_of(node.module, node.activation, output)
+    pixels = node.up * node.up
+    return [
+        layer._replace(
+            weight=layer.weight[k::pixels], bias=layer.bias[k::pixels], scale=layer.scale[k::pixels]
+        )
+        for k in range(pixels)
+    ]
 
 
 def _ordered(last: Iterable[Node]) -> list[Node]:

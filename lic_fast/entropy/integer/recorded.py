@@ -8,8 +8,10 @@ program (:mod:`lic_fast.entropy.integer.program`), and a network is written down
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
+
+from torch import nn
 
 from lic_fast.ops.integer_layer import Activation
 
@@ -36,6 +38,7 @@ class Node:
         module: Whose numbers it has, or None.
         activation: Behind a layer.
         residual: What a layer adds before that, or None.
+        up: By how much a layer's output is shuffled up; 1 for not.
     """
 
     kind: Kind
@@ -44,6 +47,12 @@ class Node:
     module: Any = None
     activation: Activation = "none"
     residual: Node | None = field(default=None)
+    up: int = 1
+
+    @property
+    def scale(self) -> int:
+        """Of the map's sides to those of the input."""
+        return self.up * (self.operands[0].scale if self.operands else 1)
 
 
 class Recorded:
@@ -98,9 +107,22 @@ class Recorded:
             raise UnrecordableError("no step adds but behind a product or a layer")
         return Recorded(Node("gate", self.node.channels, [*self.node.operands, _node(other)]))
 
+    def shuffled(self, factor: int) -> Recorded:
+        """Behind a pixel shuffle, of a layer alone."""
+        node, pixels = self.node, factor * factor
+        if node.kind != "layer" or node.residual is not None or node.up > 1:
+            raise UnrecordableError("no step shuffles but behind a layer")
+        if node.channels % pixels:
+            raise UnrecordableError("a shuffle does not divide the channels")
+        return Recorded(replace(node, channels=node.channels // pixels, up=factor))
+
     @classmethod
-    def __torch_function__(cls, function: Any, *_: Any, **__: Any) -> Any:
-        """Refuses the functions of PyTorch, which look for this."""
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Refuses the functions of PyTorch, which look for this, but for the pixel shuffle."""
+        if function is nn.functional.pixel_shuffle and not kwargs and len(args) == 2:
+            return args[0].shuffled(args[1])
         raise UnrecordableError(f"no step for {function}")
 
     def __getattr__(self, name: str) -> Any:

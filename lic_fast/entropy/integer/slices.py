@@ -10,87 +10,65 @@ side by side. The bits are the same, since a map has one quantizer, whoever read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from lic_fast import _C
 from lic_fast.entropy.integer.activation import ExactGELU
 from lic_fast.entropy.integer.chain import layer_of
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.entropy.integer.program import Output, RecordedProgram, program_of
 from lic_fast.entropy.integer.recorded import Recorded, UnrecordableError
 from lic_fast.ops.dispatch import exact_on_cpu
-from lic_fast.ops.exact_add_residual import exact_add_residual
-from lic_fast.ops.exact_quantize import exact_quantize
-from lic_fast.ops.integer_layer import Quantizer
-from lic_fast.ops.integer_network import IntegerNetwork, Layer
-from lic_fast.ops.integer_program import Call, run_programs
+from lic_fast.ops.held import held
+from lic_fast.ops.integer_layer import Quantizer, pack
+from lic_fast.ops.integer_network import Layer
 from lic_fast.ops.plain import plain_network
-from lic_fast.ops.prepared import prepared
+from lic_fast.ops.threads import threads
 
 if TYPE_CHECKING:
     from lic_fast.entropy.slices import SliceNetworks
 
-__all__ = ["IntegerSlices", "Support", "integer_slices"]
+__all__ = ["Floats", "IntegerSlices", "Quantize", "integer_slices", "networks_of", "numbers_of"]
+
+Floats = npt.NDArray[np.float32]
+Quantize = Callable[[slice, Tensor, Tensor], Tensor]
+"""As :data:`lic_fast.entropy.slices.Quantizer`."""
+
+_HALVES = 2
+"""Of an activation of 14 bits, which those of slices have."""
 
 
 def integer_slices(networks: SliceNetworks, latents: Tensor) -> IntegerSlices | None:
     """The networks as programs, if the fast path may run and they are such as it knows.
 
-    Made once for as long as their numbers stay.
+    Made once for as long as nothing in the networks changes.
     """
-    if not networks.exact or not exact_on_cpu(latents):
+    if not networks.exact or not exact_on_cpu(latents) or latents.dtype != torch.float32:
         return None
-    every: list[Any] = [*networks.mean, *networks.scale, *networks.lrp]
-    if not all(_is_chain(network) for network in every):
-        return None
-    attention = [*(networks.mean_attention or ()), *(networks.scale_attention or ())]
-    if not plain_network(*every, *attention):
-        return None
-    numbers, kinds = _numbers([*every, *attention])
-    key = ("integer slices", networks.max_support_slices, kinds)
-    made = prepared(key, numbers, lambda: _made_of(networks))
-    return made if made is not None and made.shared else None
+    roots, form = networks_of(networks)
+    return held(("integer slices", form), roots, lambda: IntegerSlices.made_of(networks))
 
 
-def _made_of(networks: SliceNetworks) -> IntegerSlices | None:
-    try:
-        return IntegerSlices(networks)
-    except UnrecordableError:
-        return None
-
-
-def _numbers(networks: list[Any]) -> tuple[list[Tensor], tuple[type[nn.Module], ...]]:
-    """All buffers, the first layer's weights first, and the classes of all modules.
-
-    There are thousands, for every picture: this takes a fifth of the time of
-    :meth:`torch.nn.Module.buffers`.
-    """
-    found: list[Tensor | None] = []
-    kinds: list[type[nn.Module]] = []
-    waiting = networks[::-1]
-    while waiting:
-        module = waiting.pop()
-        kinds.append(type(module))
-        found.extend(module._buffers.values())
-        waiting.extend(m for m in reversed(module._modules.values()) if m is not None)
-    return [x for x in found if x is not None], tuple(kinds)
-
-
-def _is_chain(network: Any) -> bool:
-    """Whether the network is integer convolutions with GELU between."""
-    if not isinstance(network, nn.Sequential) or len(network) % 2 == 0:
-        return False
-    kinds = (IntegerConv2d, ExactGELU)
-    return all(type(layer) is kinds[i % 2] for i, layer in enumerate(network))
+def networks_of(networks: SliceNetworks) -> tuple[list[Any], tuple[Any, ...]]:
+    """All networks of the slices, and what tells how they are to be read."""
+    attention = networks.mean_attention, networks.scale_attention
+    roots = [*networks.mean, *networks.scale, *networks.lrp]
+    roots += [*(attention[0] or ()), *(attention[1] or ())]
+    form = (networks.max_support_slices, attention[0] is None, attention[1] is None)
+    return roots, form
 
 
 class IntegerSlices:
     """Mean, scale and LRP networks of all slices.
 
     Attributes:
+        steps: The slices of each step.
         limit: Slices that later ones depend on.
         width: Channels of a slice.
         own: The quantizer of each slice itself.
@@ -106,9 +84,13 @@ class IntegerSlices:
     """
 
     def __init__(self, networks: SliceNetworks) -> None:
-        self.limit = networks.steps()[-1][0]
+        self.steps = networks.steps()
+        self.limit = self.steps[-1][0]
         lrp = [_convolutions(network) for network in networks.lrp]
-        self._lrp = [IntegerNetwork(_layers(convolutions)) for convolutions in lrp]
+        self._lrp = [
+            _C.IntegerNetwork([pack(*layer) for layer in _layers(convolutions)])
+            for convolutions in lrp
+        ]
         self._lrp_halves = [convolutions[0].halves for convolutions in lrp]
         lrp_input = [convolutions[0].quantizer for convolutions in lrp]
         self.width = len(lrp[0][-1].bias)
@@ -132,111 +114,103 @@ class IntegerSlices:
                 and _same(mean.quantizer, _joined([self.mean[0].quantizer, *decoded]))
                 and _same(scale.quantizer, _joined([self.scale[0].quantizer, *decoded]))
             )
+        self._numbers = [numbers_of(quantizer) for quantizer in self.own]
+        self._first = [numbers_of(q[0].quantizer) for q in (self.mean, self.scale)]
 
-    def run_step(
-        self,
-        step: range,
-        support: Support,
-        quantize: Callable[[Tensor, Tensor], Tensor],
-    ) -> Tensor:
-        """The decoded slices of a step; see :mod:`lic_fast.entropy.slices`."""
-        mean, scale = (support.new(len(step) * self.width) for _ in range(2))
-        run_programs(
-            [
-                call
-                for place, i in enumerate(step)
-                for call in self._calls(i, place, support, mean, scale)
-            ]
-        )
-        quantized = quantize(mean, scale)
-        residual = torch.empty_like(mean)
-        for place, i in enumerate(step):
-            own = self._own(place)
-            read = support.read_with(i, quantized[:, own])
-            self._lrp[i](read[: self._lrp_halves[i]], out=residual[:, own])
-        decoded = exact_add_residual(quantized, residual)
-        for place, i in enumerate(step):
-            support.append(i, decoded[:, self._own(place)])
-        return decoded
-
-    def _calls(
-        self, i: int, place: int, support: Support, mean: Tensor, scale: Tensor
-    ) -> Iterator[Call]:
-        """Of a slice's programs, which write where their outputs belong."""
-        own = self._own(place)
-        means, scales = support.read(i)
-        attended = support.attended(i)
-        outputs = [[mean[:, own]]] if attended is None else [attended, [mean[:, own]]]
-        yield self.mean[i].program, [means], outputs
-        yield self.scale[i].program, [scales], [[scale[:, own]]]
-
-    def _own(self, place: int) -> slice:
-        return slice(place * self.width, (place + 1) * self.width)
-
-
-class Support:
-    """What the networks read, as activations: the hyperprior's share and decoded slices.
-
-    Args:
-        slices: The networks.
-        latent_means: (B, M, H, W), the hyperprior's share of the means.
-        latent_scales: (B, M, H, W), the hyperprior's share of the scales.
-    """
-
-    def __init__(self, slices: IntegerSlices, latent_means: Tensor, latent_scales: Tensor) -> None:
-        self._slices = slices
-        self._like = latent_means
-        self._start = latent_means.shape[1]
-        decoded = slices.limit * slices.width
-        # One more slice, which only LRP networks read.
-        self._mean = self._maps(self._start + decoded + slices.width)
-        self._scale = self._maps(self._start + decoded)
-        self._attended: dict[int, list[Tensor]] = {}
-        _write(latent_means, slices.mean[0].quantizer, self._mean, 0)
-        _write(latent_scales, slices.scale[0].quantizer, self._scale, 0)
-
-    def new(self, channels: int, dtype: torch.dtype = torch.float32) -> Tensor:
-        """A map of the latents' sides with channels last, to be written."""
-        batch, _, *sides = self._like.shape
-        shape = (batch, channels, *sides)
-        return torch.empty(shape, dtype=dtype, memory_format=torch.channels_last)
-
-    def read(self, i: int) -> tuple[list[Tensor], list[Tensor]]:
-        """Halves of the inputs of slice i's mean and scale networks."""
-        end = self._place(i)
-        return [half[:, :end] for half in self._mean], [half[:, :end] for half in self._scale]
-
-    def attended(self, i: int) -> list[Tensor] | None:
-        """Where slice i's attention writes, None without one."""
-        channels = self._slices.attended[i]
-        if not channels:
+    @classmethod
+    def made_of(cls, networks: SliceNetworks) -> IntegerSlices | None:
+        """The networks as programs, None if they are not such, or watched."""
+        roots, _ = networks_of(networks)
+        every: list[Any] = [*networks.mean, *networks.scale, *networks.lrp]
+        if not all(_is_chain(network) for network in every) or not plain_network(*roots):
             return None
-        self._attended[i] = self._maps(channels + self._slices.width)
-        return [half[:, :channels] for half in self._attended[i]]
+        try:
+            made = cls(networks)
+        except UnrecordableError:
+            return None
+        return made if made.shared else None
 
-    def read_with(self, i: int, quantized: Tensor) -> list[Tensor]:
-        """The mean network's input, behind its attention, and the quantised slice beside it."""
-        width = self._slices.width
-        if self._slices.attended[i]:
-            maps, place = self._attended.pop(i), self._slices.attended[i]
-        else:
-            # Over that of the slice before, where slices have the same support.
-            maps, place = self._mean, self._place(i)
-        _write(quantized, self._slices.own[i], maps, place)
-        return [half[:, : place + width] for half in maps]
+    def run(
+        self, latent_means: Floats, latent_scales: Floats, quantize: Quantize
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decoded latents, means and scales, (B, M, H, W); see :mod:`lic_fast.entropy.slices`.
 
-    def append(self, i: int, decoded: Tensor) -> None:
-        """Takes a decoded slice."""
-        if i >= self._slices.limit:
-            return
-        for maps in (self._mean, self._scale):
-            _write(decoded, self._slices.own[i], maps, self._place(i))
+        Args:
+            latent_means: (B, H, W, M), the hyperprior's share of the means.
+            latent_scales: (B, H, W, M), the hyperprior's share of the scales.
+            quantize: As there.
+        """
+        count, width = threads(), self.width
+        *shape, start = latent_means.shape
+        # What networks read: the hyperprior's share and decoded slices, in the mean's maps with
+        # one more, which only LRP networks read.
+        channels = start + self.limit * width
+        high, low = np.empty((_HALVES, *shape, channels + width), np.uint8)
+        scale_high, scale_low = np.empty((_HALVES, *shape, channels), np.uint8)
+        self._write(latent_means, self._first[0], (high, low), 0, count)
+        self._write(latent_scales, self._first[1], (scale_high, scale_low), 0, count)
+        y_hat, means, scales, residual, last = np.empty(
+            (5, *shape, len(self.mean) * width), np.float32
+        )
+        all_means, all_scales = _map_of(means), _map_of(scales)
+        for step in self.steps:
+            place = start + min(step[0], self.limit) * width
+            calls, attended = [], {}
+            for i in step:
+                own = slice(i * width, (i + 1) * width)
+                outputs = [[means[..., own]]]
+                if self.attended[i]:
+                    maps = attended[i] = np.empty(
+                        (_HALVES, *shape, self.attended[i] + width), np.uint8
+                    )
+                    outputs.insert(0, list(maps[..., : self.attended[i]]))
+                read = [high[..., :place], low[..., :place]]
+                calls.append((self.mean[i].program.packed, [read], outputs))
+                read = [scale_high[..., :place], scale_low[..., :place]]
+                calls.append((self.scale[i].program.packed, [read], [[scales[..., own]]]))
+            _C.run_integer_programs(calls, count)
+            every = slice(step[0] * width, (step[-1] + 1) * width)
+            quantized = quantize(every, all_means[:, every], all_scales[:, every])
+            _C.copy(quantized.detach().permute(0, 2, 3, 1).numpy(), last[..., every], count)
+            for i in step:
+                own = slice(i * width, (i + 1) * width)
+                # Over that of the slice before, where slices have the same support.
+                halves, at = (attended[i], self.attended[i]) if attended else ((high, low), place)
+                self._write(last[..., own], self._numbers[i], halves, at, count)
+                end = at + width
+                read = [halves[0][..., :end], halves[1][..., :end]][: self._lrp_halves[i]]
+                self._lrp[i].run(read, count, out=residual[..., own])
+            decoded = y_hat[..., every]
+            _C.exact_add_residual(last[..., every], residual[..., every], decoded, count)
+            if step[0] < self.limit:
+                for halves in ((high, low), (scale_high, scale_low)):
+                    self._write(decoded, self._numbers[step[0]], halves, place, count)
+        return _map_of(y_hat), all_means, all_scales
 
-    def _place(self, i: int) -> int:
-        return self._start + min(i, self._slices.limit) * self._slices.width
+    @staticmethod
+    def _write(x: Floats, numbers: tuple[Any, Any, int], halves: Any, at: int, count: int) -> None:
+        """The activations of x into the channels from `at` on."""
+        end = at + x.shape[3]
+        into = [halves[0][..., at:end], halves[1][..., at:end]]
+        _C.exact_quantize(x, *numbers, into, count)
 
-    def _maps(self, channels: int) -> list[Tensor]:
-        return [self.new(channels, torch.uint8) for _ in range(2)]
+
+def numbers_of(quantizer: Quantizer) -> tuple[Any, Any, int]:
+    """What ``_C.exact_quantize`` takes."""
+    inverse_step = quantizer.inverse_step.detach().contiguous().numpy()
+    return inverse_step, quantizer.zero.contiguous().numpy(), quantizer.bits
+
+
+def _map_of(array: Floats) -> Tensor:
+    return torch.from_numpy(array).permute(0, 3, 1, 2)
+
+
+def _is_chain(network: Any) -> bool:
+    """Whether the network is integer convolutions with GELU between."""
+    if not isinstance(network, nn.Sequential) or len(network) % 2 == 0:
+        return False
+    kinds = (IntegerConv2d, ExactGELU)
+    return all(type(layer) is kinds[i % 2] for i, layer in enumerate(network))
 
 
 def _recorded(
@@ -252,12 +226,6 @@ def _recorded(
     if beside is not None:
         outputs.insert(0, (attended, beside))
     return program_of(given, outputs), beside is not None
-
-
-def _write(x: Tensor, quantizer: Quantizer, maps: list[Tensor], first: int) -> None:
-    """The activations of x into the channels from `first` on."""
-    into = [half[:, first : first + x.shape[1]] for half in maps]
-    exact_quantize(x, quantizer.inverse_step, quantizer.zero, quantizer.bits, out=into)
 
 
 def _convolutions(network: Any) -> list[IntegerConv2d]:
