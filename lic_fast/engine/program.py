@@ -45,9 +45,7 @@ class Program:
         self._weights = weights  # nodes point at them
         self._program = builder.build([numbers[number] for number in graph.outputs])
 
-    def __call__(
-        self, inputs: Sequence[Tensor], threads: int, band_rows: int = 0
-    ) -> list[Tensor]:
+    def __call__(self, inputs: Sequence[Tensor], threads: int, band_rows: int = 0) -> list[Tensor]:
         """The results for a batch of maps.
 
         Args:

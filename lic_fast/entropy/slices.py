@@ -251,9 +251,7 @@ def _predict_attended(
     return _joined(means_of), _joined(scales_of), *attended
 
 
-def _residual(
-    networks: Sequence[nn.Module], quantized: Tensor, *support: Tensor
-) -> tuple[Tensor]:
+def _residual(networks: Sequence[nn.Module], quantized: Tensor, *support: Tensor) -> tuple[Tensor]:
     """The residuals of k slices, by k networks, before the hyperbolic tangent."""
     parts = quantized.chunk(len(networks), 1)
     pairs = zip(networks, parts, strict=True)
