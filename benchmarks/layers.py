@@ -11,17 +11,15 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
 
 import lic_fast
-from benchmarks.models.nets import MODELS, Input, build
-from benchmarks.models.parts import PARTS, works
+from benchmarks.models.nets import MODELS
+from benchmarks.models.parts import PARTS
 from benchmarks.profiles import profile_transform
 from lic_fast import ops
-from lic_fast.entropy import slices
 from lic_fast.ops import row_products, winograd
 from lic_fast.ops.feed_forward import reference
 
@@ -200,20 +198,6 @@ def few_channels() -> None:
         row(str(dtype).removeprefix("torch."), plain, fast)
 
 
-def branches() -> None:
-    """TCM's networks of mean and scale, alternating, since a machine's pace changes."""
-    table("Slices of TCM at 768x512: mean and scale", ("", "one after the other", "beside"))
-    model = build("TCM")
-    work = works(model, Input(768, 512).padded(model.multiple).picture())["slices"]
-    behind, beside = [], []
-    for _ in range(7):
-        with mock.patch.object(slices, "may_run_side_by_side", bool):
-            behind.append(milliseconds(work, 1))
-        beside.append(milliseconds(work, 1))
-    for name, choose in (("median", statistics.median), ("best", min)):
-        row(name, choose(behind), choose(beside))
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.layers", description=__doc__)
     profile = parser.add_subparsers(dest="command").add_parser("profile")
@@ -239,7 +223,6 @@ def main() -> None:
     feed_forward()
     between_products()
     few_channels()
-    branches()
 
 
 if __name__ == "__main__":

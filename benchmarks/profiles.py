@@ -7,14 +7,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import torch
 
 from benchmarks.models.nets import Input, build
 from benchmarks.models.parts import works
 from lic_fast import _C
-from lic_fast.entropy import slices
 from lic_fast.ops import onednn, row_products, tile_convolution, winograd
 
 __all__ = ["profile_transform"]
@@ -36,8 +34,7 @@ def profile_transform(name: str, precision: str, part: str) -> None:
     for _ in range(3):
         work()
     clock = []
-    # Times of branches beside each other would not add up.
-    with mock.patch.object(slices, "may_run_side_by_side", bool), _watched() as times:
+    with _watched() as times:
         for _ in range(_ROUNDS):
             begin = time.perf_counter()
             work()

@@ -1,7 +1,7 @@
 """What was found out about networks: their graphs and programs, or why they have none.
 
-An entry belongs to a network, or to the first of several, which it does not keep alive. It is used
-for as long as two things stay the same: a snapshot of the network's modules
+An entry belongs to a network, or to several of which the first has it, and does not keep them
+alive. It is used for as long as two things stay the same: a snapshot of the networks' modules
 (:mod:`~lic_fast.engine.watch`), and the stamp of their tensors (:mod:`lic_fast.ops.stamp`).
 """
 

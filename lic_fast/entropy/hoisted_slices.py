@@ -14,30 +14,30 @@ indexes, while the host decodes the step's symbols. Between two steps, what has 
 A step behind an attention module (TCM) has no linear first layer to hoist. Its mean and scale
 networks are one in groups, and the support's share of its LRP networks is what runs meanwhile.
 
-Every convolution is one launch of :func:`lic_fast.ops.conv3x3`. On a CPU, where depth costs
-nothing and moving the accumulators does, :mod:`lic_fast.entropy.merged_slices` is used instead.
+Every convolution is one launch of :func:`lic_fast.ops.conv3x3`. On a CPU depth costs nothing and
+moving the accumulators does: there the slices are programs of the engine.
 No GPU has run this yet; the tests compare it with the definition on a CPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lic_fast.entropy.merged_slices import alike, convolutions
 from lic_fast.ops import add_residual
 from lic_fast.ops.conv3x3 import Activation, conv3x3
 from lic_fast.ops.dispatch import untraced
 from lic_fast.ops.launch import launchable
+from lic_fast.ops.plain import known, unwatched
 from lic_fast.ops.prepared import prepared
 
 if TYPE_CHECKING:
     from lic_fast.entropy.slices import SliceNetworks
 
-__all__ = ["HoistedSlices", "Run", "hoisted_slices"]
+__all__ = ["HoistedSlices", "Run", "alike", "hoisted_slices"]
 
 Run = Callable[[range, list[Tensor], Callable[..., Tensor]], Tensor]
 """(slices, support, quantize) to the decoded slices. `quantize` takes mean, scale and
@@ -62,6 +62,47 @@ def hoisted_slices(networks: SliceNetworks, latents: Tensor) -> HoistedSlices | 
         return None
     key = ("hoisted slices", networks.max_support_slices)
     return prepared(key, weights, lambda: HoistedSlices(networks))
+
+
+def alike(networks: Sequence[nn.Module]) -> bool:
+    """Whether they are plain and unwatched slice networks, of one depth."""
+    depths = {_depth(network) for network in networks}
+    return len(depths) == 1 and None not in depths
+
+
+def _depth(network: nn.Module) -> int | None:
+    """Number of convolutions, None if the network is anything else than slice networks are."""
+    if not isinstance(network, nn.Sequential) or not known(type(network)):
+        return None
+    if not unwatched(network) or len(network) < 3 or len(network) % 2 == 0:
+        return None
+    for i, layer in enumerate(network):
+        if not unwatched(layer):
+            return None
+        if i % 2:
+            if type(layer) is not nn.GELU or layer.approximate != "none":
+                return None
+        elif not _is_convolution(layer) or _form(layer) != _USUAL:
+            return None
+    return (len(network) + 1) // 2
+
+
+def _is_convolution(layer: nn.Module) -> bool:
+    kind = type(layer)
+    return kind is nn.Conv2d or (issubclass(kind, nn.Conv2d) and known(kind))
+
+
+_USUAL = ((3, 3), (1, 1), (1, 1), 1, (1, 1), "zeros")
+
+
+def _form(layer: Any) -> tuple[object, ...]:
+    names = ("kernel_size", "stride", "padding", "groups", "dilation", "padding_mode")
+    return tuple(getattr(layer, name) for name in names)
+
+
+def _convolutions(network: Any) -> _Layers:
+    """Of a slice network, in order."""
+    return list(network)[::2]
 
 
 class _Convolution(NamedTuple):
@@ -110,7 +151,7 @@ class HoistedSlices:
 
     def __init__(self, networks: SliceNetworks) -> None:
         mean, scale, lrp = (
-            [convolutions(network) for network in kind]
+            [_convolutions(network) for network in kind]
             for kind in (networks.mean, networks.scale, networks.lrp)
         )
         self._kinds = (mean, scale, lrp)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from lic_fast import engine, ops
+from lic_fast import engine
 from lic_fast.entropy import LatentStreams, Quantizer, SliceLatents, SliceNetworks, run_slices
 from lic_fast.entropy.coding import (
     SliceDecoder,
@@ -160,8 +159,7 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         if self.portable:
             self._check_portable(z_hat)
             return self._exact_latents(z_hat, quantize)
-        with nullcontext() if torch.compiler.is_compiling() else ops.compact_weights():
-            return self._all_slices(z_hat, quantize)
+        return self._all_slices(z_hat, quantize)
 
     # A compiler may contract a product and a sum.
     @torch.compiler.disable

@@ -29,7 +29,6 @@ from lic_fast.ops.quantize import (
 )
 from lic_fast.ops.residual_sum import residual_sum
 from lic_fast.ops.window_attention import relative_position_index, window_attention
-from lic_fast.ops.winograd import compact_weights
 
 __all__ = [
     "Backend",
@@ -37,7 +36,6 @@ __all__ = [
     "QuantizedLatents",
     "add_residual",
     "backend",
-    "compact_weights",
     "conv2d",
     "conv3x3",
     "conv_transpose2d",

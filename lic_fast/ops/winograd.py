@@ -33,7 +33,6 @@ from lic_fast.ops.threads import threads
 
 __all__ = [
     "Convolution",
-    "compact_weights",
     "convolve",
     "direct_convolutions",
     "fits",
@@ -42,7 +41,6 @@ __all__ = [
 ]
 
 _direct: ContextVar[bool] = ContextVar("lic_fast_direct_convolutions", default=False)
-_compact: ContextVar[bool] = ContextVar("lic_fast_compact_weights", default=False)
 
 # Output channels of a panel of weights, and input channels of a vector; see winograd.hpp.
 _PANEL = 16
@@ -66,17 +64,6 @@ def direct_convolutions() -> Iterator[None]:
 def may_compute() -> bool:
     """Whether convolutions may be those of csrc here: not in :func:`direct_convolutions`."""
     return not _direct.get()
-
-
-@contextmanager
-def compact_weights() -> Iterator[None]:
-    """Within the block weights are kept as they are, and transformed whenever they are used.
-
-    For the large weights and the small maps of the entropy path, which would take four times as
-    much memory.
-    """
-    with _set(_compact):
-        yield
 
 
 @contextmanager
@@ -134,7 +121,8 @@ class Convolution:
         bias: (M,) or None.
         stride: (1, 1) or (2, 2).
         groups: Groups that N and M divide into.
-        compact: See :func:`compact_weights`.
+        compact: Whether weights are transformed whenever they are used, not kept in four times
+            the memory.
         words: Whether products are of 16 bits, for maps of bfloat16; not of compact weights.
     """
 
@@ -215,14 +203,13 @@ def convolve(
     Returns:
         (B, M / r^2, r * H', r * W'), of the type of x, with channels last.
     """
-    compact = _compact.get()
     summed = weight.shape[1] * stride[0] ** 2
-    words = x.dtype == torch.bfloat16 and not compact and summed >= _WORDS
+    words = x.dtype == torch.bfloat16 and summed >= _WORDS
     words = words and _C.multiplies_words()
     convolution = prepared(
-        ("winograd", stride, groups, compact, words),
+        ("winograd", stride, groups, words),
         present(weight, bias),
-        lambda: Convolution(weight, bias, stride, groups, compact=compact, words=words),
+        lambda: Convolution(weight, bias, stride, groups, compact=False, words=words),
     )
     return convolution(x, activation, residual, shuffle)
 

@@ -10,8 +10,7 @@ import torch
 
 from lic_fast import backend
 from lic_fast.entropy import slices as slices_module
-from lic_fast.entropy.hoisted_slices import HoistedSlices
-from lic_fast.entropy.merged_slices import alike
+from lic_fast.entropy.hoisted_slices import HoistedSlices, alike
 from lic_fast.errors import ChecksumError, LatentError, StreamError
 from lic_fast.models import on_device
 from lic_fast.models.graphs import CUDA_GRAPHS, Graphs

@@ -129,8 +129,8 @@ def test_convolutions_are_filtered_and_the_definition(
         return ops.conv2d(x, weight, bias, **form, activation=activation, residual=residual)
 
     if compact:
-        with ops.compact_weights():
-            actual = convolved()
+        packed = winograd.Convolution(weight, bias, (stride, stride), groups, compact=True)
+        actual = packed(x, activation, residual)
     else:
         actual = convolved()
     expected = F.conv2d(x.double(), weight.double(), bias.double(), **form) + residual.double()
