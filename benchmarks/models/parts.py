@@ -38,17 +38,17 @@ def works(model: SliceCompressionModel, x: Tensor) -> dict[str, Work]:
     """A function for each of the parts, of one model and one input.
 
     Parts get what `encode` and `decode` would give them, memory layout and type included, and
-    the transforms look at weights as there.
+    networks run as there, as programs or module by module.
 
     Args:
         model: In evaluation mode, with CDF tables.
         x: (B, 3, H, W).
     """
-    with _inputs(model, "analysis") as pixels:
-        streams = model.encode(x)
-    with _inputs(model, "synthesis") as latents, _inputs(model, "_latents") as hyperlatents:
+    streams = model.encode(x)
+    with _inputs(model, "_network") as networks, _inputs(model, "_latents") as hyperlatents:
         model.decode(streams)
-    y = model.analysis(*pixels[0])
+    [y_hat] = [given[1] for given in networks if given[2:] == ("synthesis",)]
+    y = model._network(model, x, "analysis")
     z_hat = [arguments[0] for arguments in hyperlatents]
     table = model.gaussian_conditional.scale_table
     z_tables, y_tables = model.cdf_tables()
@@ -60,10 +60,10 @@ def works(model: SliceCompressionModel, x: Tensor) -> dict[str, Work]:
     ]
 
     def hyper() -> None:
-        model.h_a(y)
+        model._network(model.h_a, y)
         for z in z_hat:
-            model.h_mean_s(z)
-            model.h_scale_s(z)
+            model._network(model.h_mean_s, z)
+            model._network(model.h_scale_s, z)
 
     def slices() -> None:
         for z, message in zip(z_hat, messages, strict=True):
@@ -83,10 +83,10 @@ def works(model: SliceCompressionModel, x: Tensor) -> dict[str, Work]:
             decode_hyperlatent(string, z_shape, z_tables, streams.layout)
 
     return {
-        "analysis": lambda: model.analysis(*pixels[0]),
+        "analysis": lambda: model._network(model, x, "analysis"),
         "hyper": hyper,
         "slices": slices,
-        "synthesis": lambda: model.synthesis(*latents[0]),
+        "synthesis": lambda: model._network(model, y_hat, "synthesis"),
         "entropy encoding": entropy_encoding,
         "entropy decoding": entropy_decoding,
         "encode": lambda: model.encode(x),

@@ -155,7 +155,7 @@ def test_parts_run_and_do_what_the_model_does(model, backend):
         torch.testing.assert_close(works["decode"](), expected, rtol=0, atol=0)
         # From the latents as the decoder had them.
         torch.testing.assert_close(works["synthesis"]().clamp(0, 1), expected, rtol=0, atol=0)
-        assert "analysis" not in net.__dict__
+        assert "_network" not in net.__dict__
 
 
 @torch.no_grad()

@@ -134,7 +134,7 @@ BLOCKS = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data(), st.booleans())
 def test_bands_and_threads_change_no_bit(data, bfloat16):
     graph = Graph(data.draw, bfloat16)

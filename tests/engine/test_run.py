@@ -46,7 +46,7 @@ NETS = {name: network(name) for name in NETWORKS}
     batch=st.integers(1, 3),
     last=st.booleans(),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_program_computes_what_the_modules_do(name, size, batch, last):
     net = NETS[name]
     with torch.no_grad():
@@ -168,8 +168,8 @@ def test_whatever_is_put_into_a_network_takes_effect(name):
     net = network(name)
     x = noise(1, 3, 16, 16)
     before = engine.run(net, x)
-    fired = 0
-    for full in leaves(net)[::2]:
+    fired, tried = 0, leaves(net)[::3]
+    for full in tried:
         module, (owner, _, own) = net.get_submodule(full), full.rpartition(".")
         handle = module.register_forward_hook(lambda _m, _i, out: changed(out))
         fired += not close(engine.run(net, x), before)
@@ -195,7 +195,7 @@ def test_whatever_is_put_into_a_network_takes_effect(name):
         assert torch.equal(engine.run(net, x), net(x)), full
         module.__class__ = kind
         assert torch.equal(engine.run(net, x), before)
-    assert fired > len(leaves(net)) / 4
+    assert fired > len(tried) / 2
 
 
 class Smaller(nn.Module):
