@@ -50,7 +50,7 @@ struct Kept {
 
 class ProgramBuilder {
  public:
-  explicit ProgramBuilder(bool bfloat16) : builder_(bfloat16) {}
+  ProgramBuilder(bool bfloat16, bool compact) : builder_(bfloat16), compact_(compact) {}
 
   MapId input(std::size_t channels) { return builder_.input(channels); }
 
@@ -70,7 +70,8 @@ class ProgramBuilder {
                                   padding,
                                   shuffle,
                                   cpu::activation_of_name(activation),
-                                  residual.has_value()};
+                                  residual.has_value(),
+                                  compact_};
     auto node = make_convolution(convolution);  // checks shuffle
     return add(std::move(node), {x}, outputs / (shuffle * shuffle), residual);
   }
@@ -209,6 +210,7 @@ class ProgramBuilder {
   }
 
   Builder builder_;
+  bool compact_;
   std::vector<py::object> arrays_;
 };
 
@@ -348,7 +350,7 @@ void bind(py::module_& module) {
   py::class_<ProgramBuilder>(module, "ProgramBuilder",
                              "Makes a Program. Maps are numbers; weights are C-contiguous arrays "
                              "of float32, which must not change.")
-      .def(py::init<bool>(), py::arg("bfloat16"))
+      .def(py::init<bool, bool>(), py::arg("bfloat16"), py::arg("compact") = false)
       .def("input", &ProgramBuilder::input, py::arg("channels"), "A map that the caller gives.")
       .def("conv2d", &ProgramBuilder::conv2d, py::arg("x"), py::arg("weight").noconvert(),
            py::arg("bias").noconvert() = py::none(), py::arg("stride") = 1, py::arg("padding") = 0,

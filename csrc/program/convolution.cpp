@@ -243,7 +243,7 @@ class ConvolutionNode final : public Node {
     const Size own = own_size(size);
     const std::size_t step = winograd_step();
     const std::size_t count = (own.height + step - 1) / step * ((own.width + step - 1) / step);
-    return count <= kFewTiles ? Form::kCompactWinograd : Form::kWinograd;
+    return c_.compact || count <= kFewTiles ? Form::kCompactWinograd : Form::kWinograd;
   }
 
   const direct::Weights& direct_weights() const {

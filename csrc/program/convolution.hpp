@@ -19,6 +19,7 @@ struct Convolution {
                         // of the shuffle x shuffle pixels one after another
   cpu::Activation activation;
   bool residual;  // whether there is a second input, of the output's size and channels
+  bool compact;   // whether weights are kept as they are, and transformed whenever they are used
 };
 
 /// Throws std::invalid_argument for a convolution that cannot be.

@@ -46,6 +46,8 @@ class Entry:
         tensors: Parameters and buffers of the modules that take part.
         types: The floating-point types of the graph's weights.
         devices: Where these are.
+        compact: See :class:`~lic_fast.engine.program.Program`: functions have many networks, whose
+            maps are small.
     """
 
     captured: Capture | None
@@ -53,6 +55,7 @@ class Entry:
     tensors: list[Tensor]
     types: set[torch.dtype]
     devices: set[torch.device]
+    compact: bool
     _snapshot: Any
     _stamps: Stamps
     _version: int
@@ -72,7 +75,9 @@ class Entry:
                 found = self._programs.get(bfloat16)
                 if found is None:
                     assert self.captured is not None
-                    found = self._programs[bfloat16] = Program(self.captured.graph, bfloat16)
+                    graph = self.captured.graph
+                    found = Program(graph, bfloat16, self.compact)
+                    self._programs[bfloat16] = found
         return found
 
 
@@ -139,7 +144,7 @@ def _made(networks: Sequence[nn.Module], key: Key) -> Entry:
         else:
             captured = capture_function(what, networks, channels, layout)
     except Unsupported as reason:
-        return Entry(None, str(reason), tensors, set(), set(), taken, stamps, version)
+        return Entry(None, str(reason), tensors, set(), set(), False, taken, stamps, version)
     if captured.children is not None:
         modules = list(modules_of(networks[0], captured.children))
         narrow, tensors = snapshot(modules), _tensors_of(modules)
@@ -154,7 +159,9 @@ def _made(networks: Sequence[nn.Module], key: Key) -> Entry:
     ]
     types = {weight.dtype for weight in weights}
     devices = {weight.device for weight in weights}
-    return Entry(captured, "", tensors, types, devices, taken, stamps, version)
+    return Entry(
+        captured, "", tensors, types, devices, not isinstance(what, str), taken, stamps, version
+    )
 
 
 def _tensors_of(modules: list[nn.Module]) -> list[Tensor]:

@@ -29,10 +29,12 @@ class Program:
         graph: What it computes. The weights, on the CPU, are not copied where they are float32:
             a program is made anew when they have changed.
         bfloat16: Whether maps inside are of bfloat16, or else of float32.
+        compact: Whether weights of float32 for Winograd convolutions take no more memory than they
+            are, and some time at each call.
     """
 
-    def __init__(self, graph: Graph, bfloat16: bool) -> None:
-        builder = _C.ProgramBuilder(bfloat16)
+    def __init__(self, graph: Graph, bfloat16: bool, compact: bool = False) -> None:
+        builder = _C.ProgramBuilder(bfloat16, compact)
         weights = _Weights()
         given = zip(graph.inputs, graph.channels, strict=True)
         numbers = {number: builder.input(channels) for number, channels in given}

@@ -125,7 +125,8 @@ std::set<std::string> check_convolution(std::mt19937& random) {
                       form[2],
                       shuffle,
                       static_cast<cpu::Activation>(below(random, 4)),
-                      residual};
+                      residual,
+                      below(random, 2) == 0};
   const auto node = make_convolution(c);
   std::vector<Size> sizes{in};
   if (residual) {
@@ -185,7 +186,8 @@ void check_refused() {
     }
     return false;
   };
-  const Convolution good{weight.data(), nullptr, 4, 4, 3, 1, 1, 1, cpu::Activation::kNone, false};
+  const Convolution good{weight.data(),          nullptr, 4,    4, 3, 1, 1, 1,
+                         cpu::Activation::kNone, false,   false};
   CHECK(!refused(good, {{4, 4}}));
   Convolution c = good;
   c.outputs = 0;
