@@ -7,6 +7,7 @@ alive. It is used for as long as two things stay the same: a snapshot of the net
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import RLock
@@ -85,6 +86,16 @@ _ENTRIES: WeakKeyDictionary[nn.Module, dict[Key, Entry]] = WeakKeyDictionary()
 _LOCK = RLock()
 
 
+def _new_lock() -> None:
+    """In the child of a fork, which another thread's lock would stop for ever."""
+    global _LOCK
+    _LOCK = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
+
 def entry_of(network: nn.Module, method: str, channels: int, layout: Layout) -> Entry:
     """What is known of ``getattr(network, method)`` for such an input; found out where it is not.
 
@@ -148,9 +159,9 @@ def _made(networks: Sequence[nn.Module], key: Key) -> Entry:
     if captured.children is not None:
         modules = list(modules_of(networks[0], captured.children))
         narrow, tensors = snapshot(modules), _tensors_of(modules)
-        stamps = Stamps(tensors)
-        if taken.holds():
-            taken = narrow
+        # What was written meanwhile is noticed at the next call by what was taken before.
+        if taken.holds() and stamps.hold():
+            taken, stamps = narrow, Stamps(tensors)
     weights = [
         weight
         for node in captured.graph.nodes

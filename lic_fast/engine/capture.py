@@ -206,5 +206,6 @@ def register_models() -> None:
     """Registers the rules for the models' own modules, on first use: they import the models."""
     global _registered
     if not _registered:
-        _registered = True
         from lic_fast.engine.lowering import models  # noqa: F401
+
+        _registered = True

@@ -63,7 +63,7 @@ class Program:
         """
         batch, height, width = inputs[0].shape[:3]
         out = [
-            torch.empty((batch, rows, columns, channels), device="cpu")
+            torch.empty((batch, rows, columns, channels), dtype=torch.float32, device="cpu")
             for (rows, columns), channels in zip(
                 self._program.output_sizes(height, width), self._channels, strict=True
             )

@@ -39,6 +39,7 @@ _version = 0
 _FOLLOWED = ("torch.nn.modules.", "lic_fast.models.", "compressai.layers.", "compressai.ops.")
 # Exact by other means than a graph's.
 _NOT_FOLLOWED = ("lic_fast.models.portable.",)
+_NOT_FOLLOWED_CLASSES = {"MaskedConv2d"}  # writes its weights at each call
 # By name: importing them takes seconds.
 _FOLLOWED_CLASSES = {("torchvision.ops.stochastic_depth", "StochasticDepth")}
 
@@ -115,6 +116,7 @@ def is_known(kind: type[nn.Module]) -> bool:
     if known is None:
         home, name = kind.__module__, kind.__qualname__
         known = home.startswith(_FOLLOWED) and not home.startswith(_NOT_FOLLOWED)
+        known = known and name not in _NOT_FOLLOWED_CLASSES
         known = known or (home, name) in _FOLLOWED_CLASSES
         # Another class may have taken the name, unless it is one of a function's.
         own = getattr(sys.modules.get(home), name, None) is kind or "<locals>" in name

@@ -101,10 +101,14 @@ def _why_not_here(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> st
             return f"the input is no dense map of float32 or bfloat16 but {shape} {x.dtype}"
         if x.device.type not in ("cpu", "cuda"):
             return f"the input is on {x.device}"
+    if any(x.dtype != inputs[0].dtype or x.device != inputs[0].device for x in inputs):
+        return "the inputs are of several types or on several devices"
     if torch.is_autocast_enabled(inputs[0].device.type):
         return "autocast is on"
     if any(ask() for ask in _MODES) and not _only_devices():
         return "a mode of PyTorch's sees each operator"
+    if _FORWARD_MODE._current_level >= 0:
+        return "forward-mode derivatives are asked for"
     learning = torch.is_grad_enabled()
     if learning and (any(x.requires_grad for x in inputs) or any(map(_learns, networks))):
         return "gradients are asked for"
@@ -112,6 +116,7 @@ def _why_not_here(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> st
 
 
 # Private, but there is no other way to ask.
+_FORWARD_MODE: Any = torch.autograd.forward_ad
 _FUNCTION_MODES = getattr(torch._C, "_len_torch_function_stack", None)
 _MODES = [
     ask
@@ -132,7 +137,9 @@ def _only_devices() -> bool:
 
 
 def _learns(network: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in network.parameters())
+    return any(parameter.requires_grad for parameter in network.parameters()) or any(
+        buffer.requires_grad for buffer in network.buffers()
+    )
 
 
 def _channels(x: Tensor, layout: Layout) -> int:

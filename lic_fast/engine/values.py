@@ -162,6 +162,8 @@ class Value:
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            raise Unsupported("autocast is on in it")
         rule = function_rule(function)
         if rule is None:
             name = getattr(function, "__name__", None) or str(function)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lic_fast import _C
 from lic_fast.engine.registry import is_known, is_own_forward, module_rule
@@ -46,6 +46,8 @@ def refusal(module: nn.Module, called: bool = True, is_root: bool = False) -> st
         return f"the forward of {kind.__qualname__} is not that which its rule stands for"
     attributes = module.__dict__
     if called:
+        if kind.__call__ is not _CALL:
+            return f"a {kind.__name__} is called otherwise than a module"
         for name in _HOOKS:
             if attributes.get(name):
                 return f"a {kind.__name__} has hooks in {name}"
@@ -59,6 +61,8 @@ def refusal(module: nn.Module, called: bool = True, is_root: bool = False) -> st
     for name in attributes.keys() - _ALWAYS:
         if callable(getattr(kind, name, None)):
             return f"a {kind.__name__} has a {name} of its own"
+        if _holds_tensors(attributes[name]):
+            return f"{name} of a {kind.__name__} has tensors or modules that are not registered"
     for tensors in (module._parameters, module._buffers):
         for name, tensor in tensors.items():
             if tensor is not None and type(tensor) not in ORDINARY:
@@ -66,6 +70,14 @@ def refusal(module: nn.Module, called: bool = True, is_root: bool = False) -> st
     return None
 
 
+def _holds_tensors(x: object) -> bool:
+    if isinstance(x, (list, tuple, dict)):
+        inside = x.values() if isinstance(x, dict) else x
+        return any(isinstance(y, (Tensor, nn.Module)) for y in inside)
+    return isinstance(x, (Tensor, nn.Module))
+
+
+_CALL = nn.Module.__call__
 # Attributes of every module, none of which is a method.
 _ALWAYS = nn.Module().__dict__.keys()
 

@@ -64,11 +64,12 @@ def _gelu(input: Value, *, approximate: str = "none") -> Value:
 def _clamp(input: Value, min: Any = None, max: Any = None) -> Value:
     if any(isinstance(bound, (Tensor, Value)) for bound in (min, max)):
         raise Unsupported("it clamps to tensors")
-    x = input
-    if min is not None:
-        x = _at_least(x, min)
-    # The smaller of two is minus the larger of their negatives.
-    return x if max is None else -_at_least(-x, -max)
+    x = input.view()
+    if min is not None and min != -math.inf:
+        x = x.unary("relu") if min == 0 else x.binary("maximum", _constant(x, min))
+    if max is not None and max != math.inf:
+        x = x.binary("minimum", _constant(x, max))
+    return x
 
 
 @lowers(torch.clamp_min, Tensor.clamp_min)
@@ -76,8 +77,12 @@ def _clamp_min(input: Value, min: Any) -> Value:
     return _clamp(input, min)
 
 
-def _at_least(x: Value, bound: float) -> Value:
-    return x.unary("relu") if bound == 0 else _shifted(_shifted(x, -bound).unary("relu"), bound)
+def _constant(x: Value, number: float) -> Value:
+    """A map of the number, but not where x is no number."""
+    if not _number(number):
+        raise Unsupported(f"it clamps to {number}")
+    # Of x itself an infinity would become NaN.
+    return x.unary("sigmoid").unary("scale", 0).unary("shift", number)
 
 
 @lowers(F.relu6)
@@ -122,7 +127,7 @@ def _number(x: Any) -> bool:
 
 
 def _shifted(x: Value, number: float) -> Value:
-    return x if number == 0 else x.unary("shift", number)
+    return x.view() if number == 0 else x.unary("shift", number)
 
 
 def _two(name: str, input: Any, other: Any) -> tuple[Value, Value]:
@@ -150,7 +155,7 @@ def _sub(input: Any, other: Any, *, alpha: float = 1) -> Value:
 @lowers(torch.mul, torch.multiply, Tensor.mul)
 def _mul(input: Any, other: Any) -> Value:
     if isinstance(input, Value) and _number(other):
-        return input if other == 1 else input.unary("scale", other)
+        return input.view() if other == 1 else input.unary("scale", other)
     x, y = _two("the product", input, other)
     return x.binary("multiply", y)
 

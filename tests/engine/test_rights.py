@@ -1,0 +1,164 @@
+"""What a user of PyTorch may do takes effect, however unusual."""
+
+import pytest
+import torch
+import torch.autograd.forward_ad as forward_mode
+from torch import nn
+
+from lic_fast import engine
+from lic_fast.engine import traces
+
+
+def noise(*shape, scale=1.0):
+    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+def conv():
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 8, 3, padding=1).eval()
+
+
+@traces
+class Factors(nn.Module):
+    """A new tensor of the same numbers, which is then written to."""
+
+    def __init__(self, same):
+        super().__init__()
+        self.first, self.second, self.same = conv(), nn.Conv2d(8, 8, 3, padding=1), same
+
+    def forward(self, x):
+        h = self.first(x)
+        out = self.same(h)
+        out += self.second(h)
+        return out + h
+
+
+@pytest.mark.parametrize(
+    "same", [lambda h: h * 1.0, lambda h: h + 0, lambda h: h - 0, lambda h: h.clamp(min=-1e4)]
+)
+def test_a_tensor_of_the_same_numbers_is_another_tensor(same):
+    net = Factors(same).eval()
+    x = noise(1, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(engine.run(net, x), net(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.ReLU6(),
+        nn.Hardtanh(-65504, 65504),
+        nn.Hardtanh(-1e9, 1e9),
+        nn.Hardtanh(-float("inf"), 1),
+        nn.Hardtanh(-0.01, 0.02),
+        nn.Hardtanh(-1, float("inf")),
+    ],
+    ids=str,
+)
+def test_clamps_are_exact(activation, dtype):
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), activation).eval().to(dtype)
+    nn.init.zeros_(net[0].bias)
+    x = noise(1, 3, 16, 16, scale=0.01).to(dtype)
+    with torch.no_grad():
+        assert engine.why_modules(net, x) is None
+        expected = net(x).float()
+        found = engine.run(net, x).float()
+    tolerance = 2.0**-7 if dtype == torch.bfloat16 else 1e-5
+    assert (found - expected).abs().max() <= tolerance * expected.abs().max()
+
+
+def test_clamps_take_infinities_and_no_numbers():
+    net = nn.Sequential(nn.Identity(), nn.Hardtanh(-1, 2)).eval()
+    x = torch.tensor([float("inf"), -float("inf"), float("nan"), 0.5] * 4).view(1, 1, 4, 4)
+    with torch.no_grad():
+        assert torch.equal(engine.run(net, x).nan_to_num(7), net(x).nan_to_num(7))
+
+
+def test_forward_mode_derivatives_are_there():
+    net = conv().requires_grad_(False)
+    x = noise(1, 3, 16, 16)
+    with forward_mode.dual_level(), torch.no_grad():
+        out = engine.run(net, forward_mode.make_dual(x, torch.ones_like(x)))
+        assert forward_mode.unpack_dual(out).tangent is not None
+
+
+def test_a_weight_that_is_a_plain_attribute():
+    net = conv()
+    weight = net.weight.detach().clone().requires_grad_()
+    del net.weight
+    net.weight = weight
+    net.bias.requires_grad_(False)
+    x = noise(1, 3, 16, 16)
+    assert engine.run(net, x).requires_grad
+    with torch.no_grad():
+        engine.run(net, x)
+        weight.mul_(2)
+        assert torch.equal(engine.run(net, x), net(x))
+
+
+def test_a_weight_that_is_a_buffer():
+    net = conv()
+    weight = net.weight.detach().clone().requires_grad_()
+    del net.weight
+    net.register_buffer("weight", weight)
+    net.bias.requires_grad_(False)
+    assert engine.run(net, noise(1, 3, 16, 16)).requires_grad
+
+
+def test_modules_in_a_list():
+    @traces
+    class Listed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = [conv()]
+
+        def forward(self, x):
+            return self.layers[0](x)
+
+    net = Listed().eval()
+    x = noise(1, 3, 16, 16)
+    assert engine.run(net, x).requires_grad
+    with torch.no_grad():
+        engine.run(net, x)
+        net.layers[0].weight.neg_()
+        assert torch.equal(engine.run(net, x), net(x))
+
+
+def test_a_patched_call_is_made(monkeypatch):
+    calls = []
+    before = nn.Module.__call__
+
+    def counted(module, *args, **kwargs):
+        calls.append(module)
+        return before(module, *args, **kwargs)
+
+    monkeypatch.setattr(nn.Module, "__call__", counted)
+    net = nn.Sequential(conv(), nn.ReLU()).eval()
+    with torch.no_grad():
+        for _ in range(3):
+            engine.run(net, noise(1, 3, 16, 16))
+    assert len(calls) == 9
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_any_default_type(dtype):
+    net, x = conv(), noise(1, 3, 16, 16)
+    with torch.no_grad():
+        expected = engine.run(net, x)
+        torch.set_default_dtype(dtype)
+        try:
+            assert torch.equal(engine.run(net, x), expected)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+
+def _sum(networks, x, y):
+    return (x + y,)
+
+
+def test_inputs_of_several_types_are_promoted():
+    x = noise(1, 3, 4, 4)
+    with torch.no_grad():
+        (out,) = engine.run_networks(_sum, [nn.Identity().eval()], x.bfloat16(), x)
+    assert out.dtype == torch.float32
