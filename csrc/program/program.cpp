@@ -56,8 +56,16 @@ std::shared_ptr<const Plan> Program::plan(const std::vector<Size>& sizes, std::s
     const std::size_t height = output_sizes(sizes).front().height;
     bands = height / band_rows + (height % band_rows > 0 ? 1 : 0);
   }
-  auto made = std::make_shared<const Plan>(
-      make_plan(graph_, shapes, make_schedule(graph_, shapes, driver, bands)));
+  const auto planned = [&](std::size_t count) {
+    return std::make_shared<const Plan>(
+        make_plan(graph_, shapes, make_schedule(graph_, shapes, driver, count)));
+  };
+  auto made = planned(bands);
+  if (band_rows == 0 && bands > 1) {
+    // Maps with rows that are kept have memory of their own: a few bands can need more than one.
+    auto whole = planned(1);
+    if (whole->bytes <= made->bytes) made = std::move(whole);
+  }
   for (std::size_t s = 0; s < graph_.steps.size(); ++s) {
     const Step& step = graph_.steps[s];
     if (step.node) step.node->prepare(shapes.inputs(s), graph_.bfloat16, isa, threads);

@@ -176,8 +176,11 @@ def test_memory_grows_with_the_band_and_not_with_the_height():
     banded = program.memory(4000, 64, 1, 16)
     assert banded < whole / 20
     assert program.memory(8000, 64, 1, 16) == banded
-    # Of itself it takes bands, too, where maps are large, and not where they are small.
-    assert program.memory(40000, 64, 1) < program.memory(40000, 64, 1, 40000) / 3
+    # Of itself it takes bands, too, where maps are large, and not where they are small, nor where
+    # they would need more memory than the whole.
+    assert program.memory(100000, 64, 1) < program.memory(100000, 64, 1, 100000) / 5
+    for height in range(1000, 41000, 4000):
+        assert program.memory(height, 64, 1) <= program.memory(height, 64, 1, height)
     assert program.memory(64, 64, 1) == program.memory(64, 64, 1, 64)
 
 
