@@ -153,7 +153,7 @@ def test_only_the_instruction_set_that_has_them():
 @needed
 @torch.no_grad()
 def test_maps_of_bfloat16_are_computed_so(monkeypatch):
-    """Of stride 2 and to several pixels, too; float32 and compact weights are not."""
+    """Of stride 2 and to several pixels, too; float32 are not."""
     if not winograd.wide_vectors() or onednn.has_tiles() or not _C.multiplies_words():
         pytest.skip("this CPU computes them otherwise")
     made = []
@@ -171,11 +171,7 @@ def test_maps_of_bfloat16_are_computed_so(monkeypatch):
     three = torch.randn(48, 128, 3, 3, generator=generator) / 34
     five = torch.randn(48, 128, 5, 5, generator=generator) / 57
     four = torch.randn(64, 128, 3, 3, generator=generator) / 34
-    for dtype, compact, words in (
-        (torch.bfloat16, False, True),
-        (torch.float32, False, False),
-        (torch.bfloat16, True, False),
-    ):
+    for dtype, words in ((torch.bfloat16, True), (torch.float32, False)):
         made.clear()
         y = x.to(dtype)
 
@@ -186,11 +182,7 @@ def test_maps_of_bfloat16_are_computed_so(monkeypatch):
                 ops.subpixel_conv2d(y, four, None, 2, padding=(1, 1)),
             ]
 
-        if compact:
-            with winograd.compact_weights():
-                found = calls(y)
-        else:
-            found = calls(y)
+        found = calls(y)
         assert made == [words] * 3
         with ops.backend("reference"):
             expected = calls(y.double())
