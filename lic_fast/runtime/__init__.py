@@ -1,0 +1,1 @@
+"""Pictures coded by portable models from files, without PyTorch."""
