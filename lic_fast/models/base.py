@@ -19,7 +19,7 @@ from lic_fast.entropy.coding import (
     hyperlatent_message,
     open_stream,
 )
-from lic_fast.entropy.integer.path import integer_path
+from lic_fast.entropy.integer.path import integer_path, run_path
 from lic_fast.models import on_device
 from lic_fast.models.gains import ModelWithGains, Quality
 from lic_fast.models.inputs import (
@@ -170,7 +170,7 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         networks = self.slice_networks()
         path = integer_path(self.h_mean_s, self.h_scale_s, networks, z_hat)
         if path is not None:
-            return SliceLatents([path.run(z_hat, quantize)])
+            return SliceLatents([run_path(path, z_hat, quantize)])
         means = self._network(self.h_mean_s, z_hat)
         scales = self._network(self.h_scale_s, z_hat)
         return run_slices(networks, means, scales, quantize)

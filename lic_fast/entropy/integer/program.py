@@ -9,12 +9,10 @@ from torch import Tensor
 
 from lic_fast.entropy.integer.chain import layer_of
 from lic_fast.entropy.integer.recorded import Node, Recorded, UnrecordableError
-from lic_fast.ops.integer_layer import Quantizer
 from lic_fast.ops.integer_program import (
     AttentionStep,
     ElementStep,
     GateStep,
-    IntegerProgram,
     LayersStep,
     Map,
     NormStep,
@@ -22,9 +20,10 @@ from lic_fast.ops.integer_program import (
     Step,
     SubpixelStep,
 )
-from lic_fast.runtime.integer import Element
+from lic_fast.runtime.entropy_path import Network
+from lic_fast.runtime.integer import Element, Program, Quantizer
 
-__all__ = ["Output", "RecordedProgram", "program_of"]
+__all__ = ["Output", "program_of"]
 
 _ELEMENTS: dict[str, Element] = {
     "add": "add",
@@ -38,23 +37,8 @@ Output = tuple[Recorded, Quantizer | None]
 """A map, as activations if there is a quantizer."""
 
 
-class RecordedProgram:
-    """A program with one input.
-
-    Attributes:
-        program: The steps.
-        quantizer: Of the input.
-        scales: Of the outputs' sides to the input's.
-    """
-
-    def __init__(self, program: IntegerProgram, quantizer: Quantizer) -> None:
-        self.program = program
-        self.quantizer = quantizer
-        self.scales = [program.maps[i].scale for i in program.outputs]
-
-
-def program_of(given: Recorded, outputs: Sequence[Output]) -> RecordedProgram:
-    """The program that makes the outputs of the activations of what is given.
+def program_of(given: Recorded, outputs: Sequence[Output]) -> Network:
+    """The program, of tensors, that makes the outputs of the activations of what is given.
 
     Raises:
         UnrecordableError: A map is used in a way that programs have no step for.
@@ -128,7 +112,7 @@ class _Lowering:
                 self._want(part, own)
                 first = end
 
-    def result(self) -> RecordedProgram:
+    def result(self) -> Network:
         wanted = self._wanted.get(self._given, [])
         if len(wanted) != 1 or self._given in self._floats:
             raise UnrecordableError("what is given must be read as activations, always the same")
@@ -148,7 +132,7 @@ class _Lowering:
             for node, quantizer in self._outputs
         ]
         inputs = [self._read(self._given, wanted[0])]
-        return RecordedProgram(IntegerProgram(self._maps, self._steps, inputs, outputs), wanted[0])
+        return Network(Program(self._maps, self._steps, inputs, outputs), wanted[0])
 
     def _hidden(self, node: Node) -> bool:
         """Whether the map behind a layer is only the next layer's input."""

@@ -14,7 +14,13 @@ from lic_fast.entropy.integer.slices import integer_slices
 from lic_fast.entropy.slices import run_slices
 from lic_fast.models import TCM, WACNN, SymmetricalTransFormer
 from lic_fast.ops.exact_quantize import exact_quantize
-from lic_fast.ops.integer_program import GateStep, LayersStep, QuantizeStep, run_programs
+from lic_fast.ops.integer_program import (
+    GateStep,
+    IntegerProgram,
+    LayersStep,
+    QuantizeStep,
+    run_programs,
+)
 from tests.models.portable.making import portable
 
 
@@ -51,7 +57,7 @@ def test_hyper_syntheses_are_those_of_the_modules(model):
     shape = (2, made.entropy_bottleneck.channels, 4, 6)
     z_hat = torch.randint(-9, 10, shape, generator=generator).float()
     path = integer_path(made.h_mean_s, made.h_scale_s, made.slice_networks(), z_hat)
-    found = path.hyperprior(z_hat)
+    found = path.hyperprior(z_hat.permute(0, 2, 3, 1).numpy(), 2)
     with backend("reference"):
         expected = [network(z_hat) for network in (made.h_mean_s, made.h_scale_s)]
     for share, wanted in zip(found, expected, strict=True):
@@ -127,7 +133,7 @@ def test_maps_are_written_as_they_are_read():
         for half in halves:
             half.fill_(0)
     out[0][0] = torch.empty_like(expected).contiguous(memory_format=torch.channels_last)
-    run_programs([(made.program, [made.quantizer(x)], out)])
+    run_programs([(IntegerProgram(*made.program), [exact_quantize(x, *made.quantizer)], out)])
     for halves, values in zip(out, wanted, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(halves, values, strict=True))
     # A residual unit is one network, and the gate one step.
