@@ -21,16 +21,16 @@ import torch
 from torch import Tensor
 
 from lic_fast.ans import CdfTables
-from lic_fast.entropy.coding import (
+from lic_fast.entropy.streams import symbols_checksum
+from lic_fast.ops import device_latents
+from lic_fast.runtime.coding import (
     Message,
     StreamReader,
+    check_peak,
     decode_hyperlatent,
     hyperlatent_message,
     open_stream,
 )
-from lic_fast.entropy.streams import symbols_checksum
-from lic_fast.ops import device_latents
-from lic_fast.ops.quantize import check_peak
 from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["Cut", "DeviceDecoder", "DeviceEncoder", "ImageBuffers"]

@@ -11,14 +11,7 @@ from torch import Tensor, nn
 
 from lic_fast import engine
 from lic_fast.entropy import LatentStreams, Quantizer, SliceLatents, SliceNetworks, run_slices
-from lic_fast.entropy.coding import (
-    SliceDecoder,
-    SliceEncoder,
-    decode_hyperlatent,
-    encode_messages,
-    hyperlatent_message,
-    open_stream,
-)
+from lic_fast.entropy.coding import SliceDecoder, SliceEncoder
 from lic_fast.entropy.integer.path import integer_path, run_path
 from lic_fast.models import on_device
 from lic_fast.models.gains import ModelWithGains, Quality
@@ -34,6 +27,12 @@ from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.stored import StoredModel
 from lic_fast.ops import round_ste, to_symbols
 from lic_fast.ops.dispatch import fast_bfloat16
+from lic_fast.runtime.coding import (
+    decode_hyperlatent,
+    encode_messages,
+    hyperlatent_message,
+    open_stream,
+)
 from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["Precision", "SliceCompressionModel"]
