@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from lic_fast.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from lic_fast import ans, codec, engine, models, ops, rans, zoo
+    from lic_fast import ans, codec, engine, models, ops, rans, runtime, zoo
     from lic_fast.engine.explain import explain
     from lic_fast.models.checkpoint import load
     from lic_fast.models.originals import accelerate
@@ -38,6 +38,7 @@ __all__ = [
     "ops",
     "rans",
     "refresh",
+    "runtime",
     "zoo",
 ]
 
@@ -62,6 +63,7 @@ __getattr__, __dir__ = lazy_names(
         "ops": None,
         "rans": None,
         "refresh": "ops.stamp",
+        "runtime": None,
         "zoo": None,
     },
 )

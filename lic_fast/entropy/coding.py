@@ -16,9 +16,9 @@ from torch import Tensor
 
 from lic_fast import ans, rans
 from lic_fast.ans import CdfTables
-from lic_fast.entropy.streams import symbols_checksum
 from lic_fast.ops import dequantize, quantize, scale_index
 from lic_fast.stream_layout import StreamLayout
+from lic_fast.streams import symbols_checksum
 
 __all__ = [
     "Message",
@@ -151,7 +151,7 @@ class SliceEncoder:
         return quantized.y_hat
 
     def checksum(self, z_symbols: np.ndarray) -> int:
-        """See :func:`lic_fast.entropy.symbols_checksum`."""
+        """See :func:`lic_fast.streams.symbols_checksum`."""
         return symbols_checksum(z_symbols, (symbols for symbols, _ in self.message))
 
 
@@ -179,5 +179,5 @@ class SliceDecoder:
         return dequantize(torch.from_numpy(symbols).to(mean.device), mean)
 
     def checksum(self, z_symbols: np.ndarray) -> int:
-        """See :func:`lic_fast.entropy.symbols_checksum`."""
+        """See :func:`lic_fast.streams.symbols_checksum`."""
         return symbols_checksum(z_symbols, self.symbols)

@@ -28,10 +28,10 @@ from lic_fast.entropy.coding import (
     hyperlatent_message,
     open_stream,
 )
-from lic_fast.entropy.streams import symbols_checksum
 from lic_fast.ops import device_latents
 from lic_fast.ops.quantize import check_peak
 from lic_fast.stream_layout import StreamLayout
+from lic_fast.streams import symbols_checksum
 
 __all__ = ["Cut", "DeviceDecoder", "DeviceEncoder", "ImageBuffers"]
 

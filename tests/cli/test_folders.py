@@ -20,8 +20,8 @@ def without_models(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("no model is needed")
 
-    monkeypatch.setattr("lic_fast.cli.transcode.load_model", refuse)
-    monkeypatch.setattr("lic_fast.zoo.load", refuse)
+    for name in ("cli.transcode.load_coder", "runtime.load", "zoo.load"):
+        monkeypatch.setattr(f"lic_fast.{name}", refuse)
 
 
 def test_an_interrupted_run_goes_on_with_skip_existing(
