@@ -65,9 +65,10 @@ def _refuse_one_rate(name: str, qualities: list[float], options: str) -> None:
 
 
 def check_device(choice: DeviceChoice) -> None:
-    """Ends the command with status 2 if cuda is asked for and absent."""
+    """Ends the command with status 2 if cuda is asked for and absent, with 1 if torch is."""
     if choice is DeviceChoice.cuda:
-        resolve_device(choice)
+        with expected_errors():
+            resolve_device(choice)
 
 
 def resolve_device(choice: DeviceChoice) -> str:
