@@ -10,7 +10,6 @@ Names are imported on first use, so that ``import lic_fast`` does not wait for t
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from lic_fast.lazy import lazy_names
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from lic_fast.models.portable.convert import make_portable
     from lic_fast.ops.backend import backend
     from lic_fast.ops.stamp import refresh
+    from lic_fast.version import __version__
 
 __all__ = [
     "__version__",
@@ -42,15 +42,10 @@ __all__ = [
     "zoo",
 ]
 
-try:
-    __version__ = version("lic_fast")
-except PackageNotFoundError:  # imported from a checkout that was not installed
-    __version__ = "0+unknown"
-
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "__version__": None,
+        "__version__": "version",
         "accelerate": "models.originals",
         "ans": None,
         "backend": "ops.backend",
