@@ -10,19 +10,19 @@ Names are imported on first use, so that ``import lic_fast`` does not wait for t
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from lic_fast.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from lic_fast import ans, codec, engine, models, ops, rans, zoo
+    from lic_fast import ans, codec, engine, models, ops, rans, runtime, zoo
     from lic_fast.engine.explain import explain
     from lic_fast.models.checkpoint import load
     from lic_fast.models.originals import accelerate
     from lic_fast.models.portable.convert import make_portable
     from lic_fast.ops.backend import backend
     from lic_fast.ops.stamp import refresh
+    from lic_fast.version import __version__
 
 __all__ = [
     "__version__",
@@ -38,18 +38,14 @@ __all__ = [
     "ops",
     "rans",
     "refresh",
+    "runtime",
     "zoo",
 ]
-
-try:
-    __version__ = version("lic_fast")
-except PackageNotFoundError:  # imported from a checkout that was not installed
-    __version__ = "0+unknown"
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "__version__": None,
+        "__version__": "version",
         "accelerate": "models.originals",
         "ans": None,
         "backend": "ops.backend",
@@ -62,6 +58,7 @@ __getattr__, __dir__ = lazy_names(
         "ops": None,
         "rans": None,
         "refresh": "ops.stamp",
+        "runtime": None,
         "zoo": None,
     },
 )

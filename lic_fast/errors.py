@@ -13,7 +13,9 @@ __all__ = [
     "ImageError",
     "LatentError",
     "LicFastError",
+    "MissingTorchError",
     "ModelMismatchError",
+    "NoProgramError",
     "RecipeError",
     "StreamError",
     "TargetError",
@@ -47,6 +49,14 @@ class ModelMismatchError(LicFastError, ValueError):
 
 class CheckpointError(LicFastError, ValueError):
     """A checkpoint cannot be read, or fits none of the models."""
+
+
+class NoProgramError(CheckpointError):
+    """A checkpoint holds no program: it takes torch, as :func:`lic_fast.load` loads it."""
+
+
+class MissingTorchError(LicFastError, ModuleNotFoundError):
+    """Something needs torch, or a package installed with it, and that is not installed."""
 
 
 class ImageError(LicFastError, ValueError):

@@ -3,6 +3,8 @@
 Results go to standard output; errors, warnings, progress and summaries of a batch to
 standard error. Status 0: all done. 1: something failed. 2: the arguments make no sense.
 130: interrupted.
+
+rich is imported when something of it is shown: a command on one good file does not wait for it.
 """
 
 from __future__ import annotations
@@ -13,19 +15,20 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
 from lic_fast.cli.text import display
 from lic_fast.errors import LicFastError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
 
 __all__ = [
     "Outcome",
@@ -50,23 +53,30 @@ Result = TypeVar("Result")
 
 def error_console() -> Console:
     """A console on the current standard error; tests and shells may swap that stream."""
+    from rich.console import Console
+
     return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def note(message: str, console: Console | None = None) -> None:
     """Prints a line on standard error."""
-    (console or error_console()).print(Text(message), soft_wrap=True)
+    _print("", "", message, console)
 
 
 def warn(message: str, console: Console | None = None) -> None:
     """Prints a warning on standard error."""
-    text = Text.assemble(("warning: ", "yellow"), message)
-    (console or error_console()).print(text, soft_wrap=True)
+    _print("warning: ", "yellow", message, console)
 
 
 def error(message: str, console: Console | None = None) -> None:
     """Prints an error on standard error."""
-    text = Text.assemble(("error: ", "bold red"), message)
+    _print("error: ", "bold red", message, console)
+
+
+def _print(prefix: str, style: str, message: str, console: Console | None) -> None:
+    from rich.text import Text
+
+    text = Text.assemble((prefix, style), message)
     (console or error_console()).print(text, soft_wrap=True)
 
 
@@ -143,14 +153,14 @@ def run_batch(
         failed: Failures known before the work, which :func:`report` has printed.
         quiet: Show no progress bar. Failures are reported all the same.
     """
-    console = error_console()
+    console = error_console() if len(items) > 1 and not quiet else None
     outcome: Outcome[Item, Result] = Outcome(failed=list(failed))
-    progress = progress_bar(console, hidden=quiet or len(items) < 2)
-    with progress:
-        task = progress.add_task(title, total=len(items))
+    with progress_bar(console) if console else nullcontext() as progress:
+        task = progress.add_task(title, total=len(items)) if progress else None
         for item in items:
             path = source(item)
-            progress.update(task, description=f"{title} {_short(path)}")
+            if progress and task is not None:
+                progress.update(task, description=f"{title} {_short(path)}")
             try:
                 with warnings_of(path, console):
                     result = work(item)
@@ -164,12 +174,21 @@ def run_batch(
                 raise
             else:
                 outcome.done.append((item, result))
-            progress.advance(task)
+            if progress and task is not None:
+                progress.advance(task)
     return outcome
 
 
 def progress_bar(console: Console | None = None, *, hidden: bool = False) -> Progress:
     """A progress bar on standard error, shown if that is a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     console = console or error_console()
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -228,6 +247,8 @@ def _is_ours(filename: str) -> bool:
 
 def print_table(table: Table) -> None:
     """Prints a table on standard output, unfolded if that is no terminal."""
+    from rich.console import Console
+
     console = Console()
     # A file or a pipe has no width of its own to fold to.
     (console if console.is_terminal else Console(width=160)).print(table)

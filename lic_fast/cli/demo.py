@@ -7,7 +7,6 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,6 +139,8 @@ def _read(image: Path | None) -> Picture:
 
     if image is not None:
         return codec.read_picture(image)
+    from importlib import resources
+
     bundled = resources.files("lic_fast.cli").joinpath("data").joinpath(_PHOTOGRAPH)
     with resources.as_file(bundled) as path:
         return codec.read_picture(path)

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 import lic_fast
-from lic_fast.cli.console import checked_output, prepare_process
+from lic_fast.cli.console import checked_output, fail, prepare_process
 from lic_fast.cli.demo import demo
 from lic_fast.cli.evaluate import evaluate
 from lic_fast.cli.export import export
@@ -18,12 +18,14 @@ from lic_fast.cli.info import info
 from lic_fast.cli.train import train
 from lic_fast.cli.transcode import compress, decompress
 from lic_fast.cli.zoo import models
+from lic_fast.errors import MissingTorchError
+from lic_fast.lazy import torch_needed
 
 __all__ = ["app", "main"]
 
 
 class Command(TyperCommand):
-    """A command none of whose arguments and options takes an empty text.
+    """A command that takes no empty texts, and says so in one line if it needs torch in vain.
 
     ``""`` is what a shell makes of a variable that is not set, and would become the current
     folder as a path.
@@ -39,6 +41,13 @@ class Command(TyperCommand):
                     '"" is nothing (a variable of the shell that is not set?)', ctx, parameter
                 )
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with torch_needed(f"lic-fast {self.name}"):
+                return super().invoke(ctx)
+        except MissingTorchError as problem:
+            fail(str(problem), 1)
 
 
 app = typer.Typer(

@@ -82,7 +82,12 @@ ModelOption = Annotated[
     ),
 ]
 DeviceOption = Annotated[
-    DeviceChoice, typer.Option("--device", help="auto takes cuda if there is one, else cpu.")
+    DeviceChoice,
+    typer.Option(
+        "--device",
+        help="auto takes cuda if there is one, else cpu; compress and decompress take the cpu for "
+        "portable models, such as the zoo's.",
+    ),
 ]
 OverwriteOption = Annotated[
     bool, typer.Option("--overwrite", help="Replace output files that exist.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from importlib import resources
 
 from lic_fast.cli.curves import Curve, Point
 
@@ -14,6 +13,8 @@ __all__ = ["is_kodak", "references"]
 
 def references() -> list[Curve]:
     """The curves. Nothing here was measured by this project."""
+    from importlib import resources
+
     text = (resources.files("lic_fast.cli") / "data" / "kodak.json").read_text(encoding="utf-8")
     return [
         Curve(

@@ -8,10 +8,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["Mean", "Row", "csv_text", "document", "json_text", "mean_of", "table"]
 
@@ -73,6 +73,9 @@ def _number(value: float, digits: int) -> str:
 
 def table(rows: Sequence[Row], mean: Mean, title: str, caption: str) -> Table:
     """A rich table: one line for each image, the mean in the footer."""
+    from rich.table import Table
+    from rich.text import Text
+
     result = Table(
         title=Text(title), caption=Text(caption, style="dim"), caption_justify="left", expand=False
     )

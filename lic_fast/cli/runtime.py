@@ -1,8 +1,9 @@
-"""From ``--model`` and ``--device`` to a model that is ready to run."""
+"""From ``--model`` and ``--device`` to a model that is ready to run, without torch where it can."""
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,21 @@ import lic_fast
 from lic_fast.cli.console import expected_errors, fail
 from lic_fast.cli.options import DeviceChoice, PrecisionChoice
 from lic_fast.cli.text import display
-from lic_fast.errors import ModelMismatchError
+from lic_fast.errors import ModelMismatchError, NoProgramError
+from lic_fast.lazy import torch_needed
 
 if TYPE_CHECKING:
-    from lic_fast.codec.container import Container
+    from lic_fast.codec import Container, PictureCoder
     from lic_fast.models.base import SliceCompressionModel
 
 __all__ = [
     "ModelFinder",
+    "NamedCoder",
     "NamedModel",
+    "check_device",
     "check_model",
     "configuration",
+    "load_coder",
     "load_model",
     "resolve_device",
 ]
@@ -36,19 +41,42 @@ class NamedModel:
 
     def refuse_one_rate(self, options: str) -> None:
         """Ends the command with status 2 if the model is of one rate and takes no `options`."""
-        if not self.model.anchor_qualities:
-            fail(
-                f"{options}: the model {display(self.name)} has no gains, it codes at the one rate "
-                "that it was trained for"
-            )
+        _refuse_one_rate(self.name, self.model.anchor_qualities, options)
+
+
+@dataclass(frozen=True)
+class NamedCoder:
+    """What codes pictures, and the name that files made with it state."""
+
+    name: str
+    coder: PictureCoder
+
+    def refuse_one_rate(self, options: str) -> None:
+        """As :meth:`NamedModel.refuse_one_rate`."""
+        _refuse_one_rate(self.name, self.coder.anchor_qualities, options)
+
+
+def _refuse_one_rate(name: str, qualities: list[float], options: str) -> None:
+    if not qualities:
+        fail(
+            f"{options}: the model {display(name)} has no gains, it codes at the one rate "
+            "that it was trained for"
+        )
+
+
+def check_device(choice: DeviceChoice) -> None:
+    """Ends the command with status 2 if cuda is asked for and absent, with 1 if torch is."""
+    if choice is DeviceChoice.cuda:
+        with expected_errors():
+            resolve_device(choice)
 
 
 def resolve_device(choice: DeviceChoice) -> str:
     """``cpu`` or ``cuda``; ends the command with status 2 if cuda is asked for and absent."""
-    import torch
-
     if choice is DeviceChoice.cpu:
         return "cpu"
+    with torch_needed(f"--device {choice.value}"):
+        import torch
     if torch.cuda.is_available():
         return "cuda"
     if choice is DeviceChoice.cuda:
@@ -63,7 +91,7 @@ def load_model(
     device: str,
     precision: PrecisionChoice = PrecisionChoice.auto,
 ) -> NamedModel:
-    """Loads a model of the zoo by its name, else a checkpoint by its path.
+    """Loads a torch model: of the zoo by its name, else a checkpoint by its path.
 
     Ends the command with status 2 if there is neither, with status 1 if the checkpoint
     cannot be loaded.
@@ -73,15 +101,26 @@ def load_model(
         device: As torch names it.
         precision: Of the transforms.
     """
-    named = _load(name_or_path, device)
-    set_precision(named.model, precision)
-    return named
+    name, path = _found(name_or_path)
+    with expected_errors():
+        return NamedModel(name, _torch_model(path, device, precision))
 
 
-def set_precision(model: SliceCompressionModel, precision: PrecisionChoice) -> None:
-    """Sets the type of the transforms, if one was chosen."""
-    if precision is not PrecisionChoice.auto:
-        model.precision = precision.value
+def load_coder(
+    name_or_path: str | None, device: DeviceChoice, precision: PrecisionChoice
+) -> NamedCoder:
+    """Loads what codes pictures, as :func:`load_model` loads a torch model.
+
+    A portable model runs on the CPU without torch, unless a GPU or a precision is asked for.
+
+    Args:
+        name_or_path: None for the zoo's default.
+        device: With auto, a model that needs torch takes a GPU if there is one.
+        precision: Of the transforms.
+    """
+    name, path = _found(name_or_path)
+    with expected_errors():
+        return NamedCoder(name, _coder(name, path, device, precision))
 
 
 def check_model(name_or_path: str | None) -> None:
@@ -101,18 +140,16 @@ def check_model(name_or_path: str | None) -> None:
         fail(f"--model {display(name_or_path)}: {kind}; the zoo has: {known}")
 
 
-def _load(name_or_path: str | None, device: str) -> NamedModel:
+def _found(name_or_path: str | None) -> tuple[str, Path]:
+    """A model's name for the files made with it, and its own file."""
     from lic_fast import zoo
 
     name = zoo.DEFAULT if name_or_path is None else name_or_path
     if name in zoo.names() or name in zoo.families():
         found = zoo.resolve(name)
-        with expected_errors():
-            return NamedModel(found, zoo.load(found, device=device))
+        return found, zoo.path(found)
     check_model(name)
-    path = Path(name)
-    with expected_errors():
-        return NamedModel(_label(path), lic_fast.load(path, device=device))
+    return _label(Path(name)), Path(name)
 
 
 def _label(path: Path) -> str:
@@ -120,21 +157,43 @@ def _label(path: Path) -> str:
     return display(path.name).split(".")[0] or display(path.name)
 
 
+def _coder(name: str, path: Path, device: DeviceChoice, precision: PrecisionChoice) -> PictureCoder:
+    if device is DeviceChoice.cuda:
+        reason = "--device cuda"
+    elif precision is not PrecisionChoice.auto:
+        reason = f"--precision {precision.value}"
+    else:
+        reason = f"the model {name}"
+        if path.suffix == ".safetensors":
+            from lic_fast import runtime
+
+            with suppress(NoProgramError):
+                return runtime.load(path)
+    from lic_fast.codec.coder import coder_of
+
+    with torch_needed(reason):
+        return coder_of(_torch_model(path, resolve_device(device), precision))
+
+
+def _torch_model(path: Path, device: str, precision: PrecisionChoice) -> SliceCompressionModel:
+    model = lic_fast.load(path, device=device)
+    if precision is not PrecisionChoice.auto:
+        model.precision = precision.value
+    return model
+
+
 class ModelFinder:
     """The model that each file needs: the one given, else the zoo's that wrote it."""
 
     def __init__(
-        self,
-        given: NamedModel | None,
-        device: str,
-        precision: PrecisionChoice = PrecisionChoice.auto,
+        self, given: NamedCoder | None, device: DeviceChoice, precision: PrecisionChoice
     ) -> None:
         self._given = given
         self._device = device
         self._precision = precision
-        self._loaded: dict[str, SliceCompressionModel] = {}
+        self._loaded: dict[str, PictureCoder] = {}
 
-    def find(self, container: Container) -> SliceCompressionModel:
+    def find(self, container: Container) -> PictureCoder:
         """The model to decode `container` with.
 
         Raises:
@@ -143,14 +202,14 @@ class ModelFinder:
                 decoding compares fingerprints.
         """
         if self._given is not None:
-            return self._given.model
+            return self._given.coder
         from lic_fast import zoo
 
         name = zoo.find(container.fingerprint)
         if name is not None:
             if name not in self._loaded:
-                self._loaded[name] = zoo.load(name, device=self._device)
-                set_precision(self._loaded[name], self._precision)
+                path = zoo.path(name)
+                self._loaded[name] = _coder(name, path, self._device, self._precision)
             return self._loaded[name]
         stated = f' "{display(container.model_name)}"' if container.model_name else ""
         raise ModelMismatchError(

@@ -29,7 +29,7 @@ from lic_fast.cli.options import (
     SkipExistingOption,
 )
 from lic_fast.cli.paths import Inputs, Job, PlanError, Sifted, collect, collect_pictures, plan, sift
-from lic_fast.cli.runtime import ModelFinder, check_model, load_model, resolve_device
+from lic_fast.cli.runtime import ModelFinder, check_device, check_model, load_coder
 from lic_fast.cli.text import display, human_bytes, ratio, size_in_bytes
 from lic_fast.codec.target import Target
 
@@ -140,8 +140,7 @@ def compress(
 
     bound = codec.DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
     check_model(model)
-    target_device = resolve_device(device)
-    named = load_model(model, target_device, precision)
+    named = load_coder(model, device, precision)
     for option, _ in target.given():
         named.refuse_one_rate(f"--{option}")
 
@@ -149,7 +148,7 @@ def compress(
         picture = codec.read_picture(job.source, max_pixels=bound)
         encoded = codec.encode_to_target(
             picture.pixels,
-            named.model,
+            named.coder,
             target,
             icc_profile=None if strip else picture.icc_profile,
             exif=None if strip else picture.exif,
@@ -244,9 +243,9 @@ def decompress(
         _finish(Outcome(failed=failed), found, "decompressed", inputs.single, quiet)
         return
     check_model(model)
-    target_device = resolve_device(device)
-    given = load_model(model, target_device, precision) if model is not None else None
-    finder = ModelFinder(given, target_device, precision)
+    check_device(device)
+    given = load_coder(model, device, precision) if model is not None else None
+    finder = ModelFinder(given, device, precision)
 
     def work(job: Job) -> None:
         data = read_lic(job.source)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from rich.table import Table
-
 from lic_fast.cli.console import print_table
 
 __all__ = ["models"]
@@ -11,6 +9,8 @@ __all__ = ["models"]
 
 def models() -> None:
     """List the models of the zoo: names that --model takes."""
+    from rich.table import Table
+
     from lic_fast import zoo
 
     table = Table("name", "architecture", "lambda", "Kodak bpp", "Kodak PSNR", "description")

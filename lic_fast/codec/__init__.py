@@ -8,6 +8,7 @@ from lic_fast.lazy import lazy_names
 
 if TYPE_CHECKING:
     from lic_fast.codec import metrics
+    from lic_fast.codec.coder import PictureCoder
     from lic_fast.codec.container import (
         DEFAULT_MAX_PIXELS,
         Container,
@@ -29,6 +30,7 @@ __all__ = [
     "Encoded",
     "HardLinkWarning",
     "Picture",
+    "PictureCoder",
     "PictureWarning",
     "StreamLayout",
     "Target",
@@ -55,6 +57,7 @@ __getattr__, __dir__ = lazy_names(
         "Encoded": "target",
         "HardLinkWarning": "files",
         "Picture": "picture",
+        "PictureCoder": "coder",
         "PictureWarning": "picture_files",
         "StreamLayout": "container",
         "Target": "target",

@@ -70,7 +70,7 @@ class Container:
         padding: Pixels (left, top, right, bottom) that the coded image has beyond it.
         fingerprint: Eight bytes that tell the model; see ``SliceCompressionModel.fingerprint``.
         z_shape: Rows and columns of z.
-        symbols_checksum: CRC-32 of the symbols; see :func:`lic_fast.entropy.symbols_checksum`.
+        symbols_checksum: CRC-32 of the symbols; see :func:`lic_fast.streams.symbols_checksum`.
         y: Stream of the latents' symbols.
         z: Stream of the hyperlatents' symbols.
         portable: Whether the entropy path is integer arithmetic, which gives

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from lic_fast.codec import metrics
+from lic_fast.codec.coder import PictureCoder, coder_of
 from lic_fast.codec.colour import is_srgb, srgb_profile
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS, Container, pack, unpack
 from lic_fast.codec.picture import Picture, rgb_pixels
 from lic_fast.codec.search import encoded_for
 from lic_fast.codec.target import Encoded, Target
-from lic_fast.entropy import LatentStreams
 from lic_fast.errors import ChecksumError, FormatError, ModelMismatchError, StreamError
-from lic_fast.models import SliceCompressionModel
 from lic_fast.stream_layout import StreamLayout
+from lic_fast.streams import LatentStreams
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lic_fast.models import SliceCompressionModel
 
 __all__ = ["decode_image", "encode_image", "encode_to_target"]
 
@@ -24,7 +29,7 @@ _LARGEST_Z_SIDE = 2**16 - 1  # the container's field has two bytes
 
 def encode_image(
     image: np.ndarray | Tensor,
-    model: SliceCompressionModel,
+    model: PictureCoder | SliceCompressionModel,
     *,
     quality: float | None = None,
     size: int | None = None,
@@ -49,7 +54,8 @@ def encode_image(
     Args:
         image: uint8 (H, W, 3), or (H, W) or (H, W, 1) if it is grey, which is coded as three
             equal channels; an array or a tensor on any device, from 1x1 pixels up.
-        model: In evaluation mode, with its tables made.
+        model: From :func:`lic_fast.runtime.load`, which needs no torch, or a torch model in
+            evaluation mode, with its tables made.
         quality: From 1 to 100, the best, in hundredths.
         size: Of the whole file in bytes, not to be exceeded.
         bpp: Of the whole file in bits per pixel, not to be exceeded.
@@ -84,7 +90,7 @@ def encode_image(
 
 def encode_to_target(
     image: np.ndarray | Tensor,
-    model: SliceCompressionModel,
+    model: PictureCoder | SliceCompressionModel,
     target: Target,
     *,
     icc_profile: bytes | None = None,
@@ -111,23 +117,24 @@ def encode_to_target(
     Raises:
         ImageError, FormatError, LatentError, TargetError, ValueError: As for :func:`encode_image`.
     """
-    pixels = rgb_pixels(image.detach().cpu().numpy() if isinstance(image, Tensor) else image)
-    _check_mode(model)
+    # Of a tensor, by what only tensors have: torch may not be installed.
+    array = image.detach().cpu().numpy() if hasattr(image, "detach") else image
+    pixels = np.ascontiguousarray(rgb_pixels(array))
+    coder = coder_of(model)
+    layout = StreamLayout.of(layout)
     height, width = pixels.shape[:2]
-    largest = _LARGEST_Z_SIDE * model.z_downsampling // model.multiple * model.multiple
+    largest = _LARGEST_Z_SIDE * coder.z_downsampling // coder.multiple * coder.multiple
     if max(height, width) > largest:
         raise FormatError(f"a side of {max(height, width)} pixels: a .lic file holds {largest}")
-    if target.searched and not model.anchor_qualities:
+    if target.searched and not coder.anchor_qualities:
         raise ValueError(
             "this model has no gains: it codes at the one rate that it was trained for, whatever "
             "size, rate or PSNR is wanted"
         )
-    rows, columns = -height % model.multiple, -width % model.multiple
+    rows, columns = -height % coder.multiple, -width % coder.multiple
     top, left = rows // 2, columns // 2
-    bottom, right = rows - top, columns - left
-    padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
-
-    fingerprint = model.fingerprint()
+    padding = (left, top, columns - left, rows - top)
+    fingerprint = coder.fingerprint()
     srgb = icc_profile is not None and is_srgb(icc_profile)
 
     def file(streams: LatentStreams) -> bytes:
@@ -137,13 +144,13 @@ def encode_to_target(
             Container(
                 width=width,
                 height=height,
-                padding=(left, top, right, bottom),
+                padding=padding,
                 fingerprint=fingerprint,
                 z_shape=streams.shape,
                 symbols_checksum=streams.checksums[0],
                 y=streams.y[0],
                 z=streams.z[0],
-                portable=model.portable,
+                portable=coder.portable,
                 layout=streams.layout,
                 quality=None if streams.quality is None else streams.quality[0],
                 srgb=srgb,
@@ -153,26 +160,26 @@ def encode_to_target(
             )
         )
 
-    with torch.inference_mode():
-        x = _to_tensor(padded, model)
-        if not target.searched:
-            streams = model.encode(x, quality=target.quality, layout=layout)
-            return Encoded(file(streams), None if streams.quality is None else streams.quality[0])
-        y = model.analyse(x)
+    if not target.searched:
+        streams = coder.encode(pixels, padding, quality=target.quality, layout=layout)
+        return Encoded(file(streams), None if streams.quality is None else streams.quality[0])
+    latents = coder.analyse(pixels, padding)
 
-        def code(quality: float) -> Encoded:
-            streams, y_hat = model.encode_latents(y, quality=quality, layout=layout)
-            if target.psnr is None:
-                return Encoded(file(streams), quality)
-            x_hat = model.reconstruct(y_hat, quality=quality)
-            decoded = _pixels(x_hat, left, top, width, height)
-            return Encoded(file(streams), quality, metrics.psnr(pixels, decoded))
+    def code(quality: float) -> Encoded:
+        streams, y_hat = coder.encode_latents(latents, quality=quality, layout=layout)
+        if target.psnr is None:
+            return Encoded(file(streams), quality)
+        decoded = coder.reconstruct(y_hat, padding, quality=quality)
+        return Encoded(file(streams), quality, metrics.psnr(pixels, decoded))
 
-        return encoded_for(target, width * height, code)
+    return encoded_for(target, width * height, code)
 
 
 def decode_image(
-    data: bytes, model: SliceCompressionModel, *, max_pixels: int = DEFAULT_MAX_PIXELS
+    data: bytes,
+    model: PictureCoder | SliceCompressionModel,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> Picture:
     """Decodes the bytes of a ``.lic`` file.
 
@@ -194,9 +201,9 @@ def decode_image(
         LatentError: The symbols are those, but the picture is not finite: the
             model's weights are damaged.
     """
-    _check_mode(model)
+    coder = coder_of(model)
     container = unpack(data, max_pixels=max_pixels)
-    fingerprint = model.fingerprint()
+    fingerprint = coder.fingerprint()
     if container.fingerprint != fingerprint:
         name = f" ({container.model_name!r})" if container.model_name else ""
         raise ModelMismatchError(
@@ -204,8 +211,8 @@ def decode_image(
             f"this one, {fingerprint.hex()}. Equal weights are another model too if their CDF "
             "tables were made on a machine that rounds differently: keep them in the checkpoint"
         )
-    _check_quality(container, model)
-    _check_geometry(container, model, max_pixels)
+    _check_quality(container, coder)
+    _check_geometry(container, coder, max_pixels)
     streams = LatentStreams(
         [container.y],
         [container.z],
@@ -215,50 +222,29 @@ def decode_image(
         None if container.quality is None else [container.quality],
     )
     try:
-        with torch.inference_mode():
-            x_hat = model.decode(streams)
+        pixels = coder.decode(streams, container.padding)
     except (ChecksumError, StreamError) as error:
-        raise ChecksumError(_explain(model, error)) from error
-    if x_hat.shape[2:] != (container.padded_height, container.padded_width):
-        raise FormatError(f"the streams hold an image of {tuple(x_hat.shape[2:])}")
-    left, top = container.padding[:2]
-    pixels = _pixels(x_hat, left, top, container.width, container.height)
+        raise ChecksumError(_explain(coder, error)) from error
+    if pixels.shape != (container.height, container.width, 3):
+        raise FormatError(f"the streams hold a picture of {pixels.shape}")
     profile = srgb_profile() if container.srgb else container.icc_profile
     return Picture(pixels, profile, container.exif)
 
 
-def _check_mode(model: SliceCompressionModel) -> None:
-    if model.training:
-        raise ValueError("the model is in training mode: call eval() before coding with it")
-
-
-def _to_tensor(pixels: np.ndarray, model: SliceCompressionModel) -> Tensor:
-    parameter = next(model.parameters())
-    x = torch.from_numpy(pixels).to(parameter.device).permute(2, 0, 1)[None]
-    return x.to(parameter.dtype).div(255).contiguous()
-
-
-def _check_quality(container: Container, model: SliceCompressionModel) -> None:
-    if container.quality is not None and not model.anchor_qualities:
+def _check_quality(container: Container, coder: PictureCoder) -> None:
+    if container.quality is not None and not coder.anchor_qualities:
         raise FormatError(
             f"the file states quality {container.quality:g}, but its model has no gains"
         )
-    if container.quality is None and model.anchor_qualities:
+    if container.quality is None and coder.anchor_qualities:
         raise FormatError("the file states no quality, without which its model does not decode")
 
 
-def _pixels(x_hat: Tensor, left: int, top: int, width: int, height: int) -> np.ndarray:
-    """The picture in a decoded image."""
-    window = x_hat[0, :, top : top + height, left : left + width]
-    pixels = (window * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
-    return pixels.contiguous().cpu().numpy()
-
-
-def _check_geometry(container: Container, model: SliceCompressionModel, max_pixels: int) -> None:
+def _check_geometry(container: Container, coder: PictureCoder, max_pixels: int) -> None:
     """The coded image must be the smallest that holds the picture: no file may ask for more."""
     left, top, right, bottom = container.padding
     rows, columns = container.padded_height, container.padded_width
-    multiple = model.multiple
+    multiple = coder.multiple
     if rows % multiple or columns % multiple or max(left + right, top + bottom) >= multiple:
         raise FormatError(
             f"the padding {container.padding} does not fill {container.width}x{container.height} "
@@ -272,14 +258,14 @@ def _check_geometry(container: Container, model: SliceCompressionModel, max_pixe
             f"than four times the {max_pixels} pixels that are allowed; raise max_pixels "
             "(--max-pixels) if it is to be trusted"
         )
-    expected = (rows // model.z_downsampling, columns // model.z_downsampling)
+    expected = (rows // coder.z_downsampling, columns // coder.z_downsampling)
     if container.z_shape != expected:
         raise FormatError(f"z is {container.z_shape}, for this picture it is {expected}")
 
 
-def _explain(model: SliceCompressionModel, error: Exception) -> str:
+def _explain(coder: PictureCoder, error: Exception) -> str:
     # The file has the model's fingerprint; its flag might say anything.
-    if model.portable:
+    if coder.portable:
         return (
             f"{error}. The file's bytes are undamaged and its arithmetic is exact: it was written "
             "with a fault, or deliberately wrong"

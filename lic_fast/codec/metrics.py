@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from pytorch_msssim import ms_ssim as _ms_ssim
+
+from lic_fast.lazy import torch_needed
 
 __all__ = ["ms_ssim", "psnr"]
 
@@ -56,11 +56,15 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
 
     Raises:
         ValueError: The pictures have another form, or two.
+        MissingTorchError: pytorch_msssim or torch is not installed.
     """
     _check(a, b)
     if min(a.shape[:2]) <= _LARGEST_SIDE_WITHOUT_MS_SSIM:
         return float("nan")
+    with torch_needed("MS-SSIM"):
+        import pytorch_msssim
+        import torch
     tensors = [
         torch.from_numpy(np.ascontiguousarray(p)).permute(2, 0, 1)[None].double() for p in (a, b)
     ]
-    return float(_ms_ssim(*tensors, data_range=255))
+    return float(pytorch_msssim.ms_ssim(*tensors, data_range=255))

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lic_fast.entropy.streams import symbols_checksum
 from lic_fast.ops import dequantize, quantize, scale_index
 from lic_fast.runtime.coding import StreamReader
+from lic_fast.streams import symbols_checksum
 
 __all__ = ["SliceDecoder", "SliceEncoder"]
 

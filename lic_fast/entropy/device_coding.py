@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from lic_fast.ans import CdfTables
-from lic_fast.entropy.streams import symbols_checksum
 from lic_fast.ops import device_latents
 from lic_fast.runtime.coding import (
     Message,
@@ -32,6 +31,7 @@ from lic_fast.runtime.coding import (
     open_stream,
 )
 from lic_fast.stream_layout import StreamLayout
+from lic_fast.streams import symbols_checksum
 
 __all__ = ["Cut", "DeviceDecoder", "DeviceEncoder", "ImageBuffers"]
 

@@ -13,9 +13,12 @@ from lic_fast.runtime import integer
 from lic_fast.runtime.entropy_path import EntropyPath, Network, Slices
 from lic_fast.runtime.graph import BINARY, UNARY, Graph, Node
 
-__all__ = ["Reader", "Writer", "read_graph", "read_path"]
+__all__ = ["EXTRA", "Reader", "Writer", "read_graph", "read_path"]
 
 Array = npt.NDArray[Any]
+
+EXTRA = "program."
+"""How the names of arrays begin that are no entry of the state dict."""
 
 _MOST = 2**20
 """Channels, kernels, numbers of maps: nothing that is counted is larger."""
@@ -48,7 +51,7 @@ class Writer:
             name = self._known.get(_content(ordered))
             if name is not None:
                 return {"entry": name, "shape": list(array.shape), "pixels_first": r}
-        name = f"program.{len(self.extras)}"
+        name = f"{EXTRA}{len(self.extras)}"
         self.extras[name] = np.ascontiguousarray(array)
         self._known[_content(array)] = name
         return {"entry": name, "shape": list(array.shape), "pixels_first": 1}

@@ -189,6 +189,11 @@ class PackedEntropyPath:
     Args:
         path: Its networks. All numbers are packed here.
 
+    Attributes:
+        up: Sides of latents to those of hyperlatents.
+        hyperlatents: Their channels.
+        latents: Their channels.
+
     Raises:
         ValueError: A network does not fit the others, or a number is out of range.
         TypeError: A type is another.
@@ -205,10 +210,9 @@ class PackedEntropyPath:
             raise ValueError("the slices do not read what the hyper-syntheses give")
         self._slices = PackedSlices(path.slices)
 
-    @property
-    def up(self) -> int:
-        """Sides of latents to those of hyperlatents."""
-        return self._hyper[0].up
+        self.up = self._hyper[0].up
+        self.hyperlatents = len(self._hyper[0].quantizer.zero)
+        self.latents = len(path.slices.mean) * len(path.slices.own[0].zero)
 
     def run(self, z_hat: Floats, quantize: Quantize, threads: int) -> tuple[Floats, Floats, Floats]:
         """Decoded latents, means and scales, (B, up * H, up * W, M); see :class:`PackedSlices`.

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from lic_fast.errors import CheckpointError
+from lic_fast.errors import CheckpointError, NoProgramError
 from lic_fast.runtime.description import Reader, Writer, read_graph, read_path
 from lic_fast.runtime.entropy_path import EntropyPath
 from lic_fast.runtime.graph import Graph
@@ -116,7 +116,7 @@ def described(metadata: Mapping[str, str]) -> dict[str, Any]:
     try:
         stated = json.loads(metadata[METADATA])
     except KeyError:
-        raise CheckpointError("no portable model: export makes one") from None
+        raise NoProgramError("it holds no portable model, and so no program") from None
     except (ValueError, RecursionError):
         stated = None
     if not isinstance(stated, dict):
@@ -134,7 +134,7 @@ def read(path: str | Path) -> ModelData:
     try:
         return _read(Path(path))
     except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _read(path: Path) -> ModelData:
@@ -144,6 +144,8 @@ def _read(path: Path) -> ModelData:
         with safe_open(path, "np") as file:
             stated = described(file.metadata() or {})
             version = stated.get("portable")
+            if "graph" not in stated:
+                raise NoProgramError("it holds no graph: lic-fast export writes files that do")
             if version != VERSION:
                 raise CheckpointError(
                     f"a portable model of version {version!r}; this lic_fast reads version "

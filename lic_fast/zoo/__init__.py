@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lic_fast.lazy import torch_needed
+
 if TYPE_CHECKING:
     import torch
 
@@ -138,7 +140,9 @@ def path(name: str) -> Path:
 
 
 def load(name: str = DEFAULT, device: str | torch.device = "cpu") -> SliceCompressionModel:
-    """A model in evaluation mode, ready to code.
+    """A torch model in evaluation mode, ready to code.
+
+    ``lic_fast.runtime.load(zoo.path(name))`` is one that codes pictures without torch.
 
     Args:
         name: Of a model, or of a family of models.
@@ -146,7 +150,9 @@ def load(name: str = DEFAULT, device: str | torch.device = "cpu") -> SliceCompre
 
     Raises:
         KeyError: There is no such model.
+        MissingTorchError: torch is not installed.
     """
-    from lic_fast.models import load
-
-    return load(path(name), device)
+    file = path(name)
+    with torch_needed("lic_fast.zoo.load"):
+        from lic_fast.models import load
+    return load(file, device)

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from lic_fast import runtime
 from lic_fast.cli.main import app
 
 # The result of a command: exit status, standard output, standard error.
@@ -46,10 +47,12 @@ def pixels_of(path: Path) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
+    threads = torch.get_num_threads(), runtime.threads()
     torch.set_num_threads(1)
+    runtime.set_threads(1)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads[0])
+    runtime.set_threads(threads[1])
 
 
 @pytest.fixture

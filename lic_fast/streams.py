@@ -1,4 +1,4 @@
-"""What the entropy path hands to a container, and the checksum that proves a decoder's work."""
+"""Coded latents as models hand them to containers, and the checksum of their symbols."""
 
 from __future__ import annotations
 
