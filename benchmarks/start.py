@@ -58,7 +58,7 @@ def main() -> None:
             "load the default model, code and decode 64x64": [sys.executable, "-c", FIRST],
             "python -c 'import numpy'": [sys.executable, "-c", "import numpy"],
             "python -c 'import torch'": [sys.executable, "-c", "import torch"],
-            "python -c 'import compressai'": [sys.executable, "-Wignore", "-c", "import compressai"],
+            "python -c 'import compressai'": [sys.executable, "-c", "import compressai"],
         }  # fmt: skip
         found = {name: [] for name in jobs}
         for _ in range(options.rounds):
