@@ -33,10 +33,11 @@ from benchmarks.models import nets
 from benchmarks.models.machine import describe
 from lic_fast import rans
 from lic_fast.codec import decode_image, encode_image, metrics, read_picture
-from lic_fast.entropy.coding import SliceDecoder, decode_hyperlatent
+from lic_fast.entropy.coding import SliceDecoder
 from lic_fast.errors import LicFastError
 from lic_fast.models import TCM, WACNN, SliceCompressionModel, SymmetricalTransFormer
 from lic_fast.models.portable import convert, portable_file
+from lic_fast.runtime.coding import decode_hyperlatent
 from lic_fast.stream_layout import StreamLayout
 
 SIZE = (256, 384)

@@ -423,6 +423,17 @@ class GateStep:
         self, quantizer: IntegerQuantizer, x: int, gate: int, residual: int, activations: int
     ) -> None: ...
 
+class ElementStep:
+    def __init__(
+        self,
+        element: str,
+        quantizer: IntegerQuantizer | None,
+        x: int,
+        y: int | None,
+        values: int | None,
+        activations: int | None,
+    ) -> None: ...
+
 class SubpixelStep:
     def __init__(
         self,
@@ -435,9 +446,15 @@ class SubpixelStep:
 class IntegerProgram:
     def __init__(
         self,
-        maps: Sequence[tuple[int, int, int]],
+        maps: Sequence[tuple[int, int, int, int | None, int]],
         steps: Sequence[
-            LayersStep | SubpixelStep | QuantizeStep | NormStep | AttentionStep | GateStep
+            LayersStep
+            | SubpixelStep
+            | QuantizeStep
+            | NormStep
+            | AttentionStep
+            | GateStep
+            | ElementStep
         ],
         inputs: Sequence[int],
         outputs: Sequence[int],

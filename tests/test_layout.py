@@ -13,11 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LEAVES = {"errors", "lazy", "ans", "rans", "stream_layout", "streams", "version", "_C"}
 MAY_IMPORT = {
     "kernels": set(),
-    "ops": {"kernels"},
-    "entropy": {"ops", "engine"},
-    "engine": {"ops", "kernels"},
-    "models": {"ops", "entropy", "engine"},
     "runtime": set(),
+    "ops": {"kernels", "runtime"},
+    "entropy": {"ops", "engine", "runtime"},
+    "engine": {"ops", "kernels", "runtime"},
+    "models": {"ops", "entropy", "engine", "runtime"},
     "zoo": {"models"},
     "codec": {"models", "runtime"},
     "training": {"models", "codec", "ops"},

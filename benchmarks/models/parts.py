@@ -10,16 +10,16 @@ import numpy as np
 from torch import Tensor
 
 from lic_fast.entropy import LatentStreams
-from lic_fast.entropy.coding import (
+from lic_fast.entropy.coding import SliceDecoder
+from lic_fast.models import SliceCompressionModel
+from lic_fast.runtime.coding import (
     Message,
-    SliceDecoder,
     StreamReader,
     decode_hyperlatent,
     encode_messages,
     hyperlatent_message,
     open_stream,
 )
-from lic_fast.models import SliceCompressionModel
 
 PARTS = {
     "analysis": "g_a",

@@ -1,6 +1,7 @@
 #include "integer/program.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -13,12 +14,8 @@
 namespace lic_fast::integer {
 namespace {
 
-// Of a map's sides to those of the inputs.
-constexpr std::size_t kLargestScale = 64;
-
-void check(bool condition, const char* message) {
-  if (!condition) throw std::invalid_argument(message);
-}
+// Roots are taken of nothing less, so that nothing is divided by zero.
+constexpr float kLeastRooted = 0x1p-20f;
 
 /// Never destroyed, as the pool's threads are not.
 ScratchPool& own_maps() {
@@ -29,32 +26,6 @@ ScratchPool& own_maps() {
 template <class T>
 View<const T> read_only(const View<T>& view) {
   return {view.data, view.image, view.row, view.pixel};
-}
-
-/// The maps that a step reads, and those that it writes.
-struct Uses {
-  std::vector<MapId> read, written;
-};
-
-Uses uses(const Step& step) {
-  Uses all;
-  if (const auto* s = std::get_if<LayersStep>(&step)) {
-    all = {{s->x, s->residual}, {s->values, s->activations}};
-  } else if (const auto* s = std::get_if<SubpixelStep>(&step)) {
-    all = {{s->x}, {s->values, s->activations}};
-  } else if (const auto* s = std::get_if<QuantizeStep>(&step)) {
-    all = {{s->x}, {s->activations}};
-  } else if (const auto* s = std::get_if<NormStep>(&step)) {
-    all = {{s->x}, {s->activations}};
-  } else if (const auto* s = std::get_if<AttentionStep>(&step)) {
-    all = {{s->x}, {s->activations}};
-  } else if (const auto* s = std::get_if<GateStep>(&step)) {
-    all = {{s->x, s->gate, s->residual}, {s->activations}};
-  }
-  for (auto* ids : {&all.read, &all.written}) {
-    ids->erase(std::remove(ids->begin(), ids->end(), kNoMap), ids->end());
-  }
-  return all;
 }
 
 /// Where maps lie that are needed at the same time: each in the first gap that holds it.
@@ -135,7 +106,9 @@ class Run {
 
   void operator()(const AttentionStep& s) const {
     const std::size_t height = height_ * kinds_[s.x].scale, width = width_ * kinds_[s.x].scale;
-    check(height % s.window == 0 && width % s.window == 0, "the map must be in whole windows");
+    if (height % s.window != 0 || width % s.window != 0) {
+      throw std::invalid_argument("the map must be in whole windows");
+    }
     Attention attention{batch_,
                         height,
                         width,
@@ -154,11 +127,28 @@ class Run {
     attend(attention, isa_, threads_);
   }
 
+  void operator()(const ElementStep& s) const {
+    const View<const float> x = values(s.x), y = values(s.y);
+    const std::size_t channels = kinds_[s.x].channels;
+    by_pixel(s.x, [&](std::size_t image, std::size_t row, std::size_t column) {
+      for (std::size_t first = 0; first < channels; first += kChunk) {
+        const std::size_t count = std::min(kChunk, channels - first);
+        float chunk[kChunk];
+        float* out = chunk;
+        if (s.values != kNoMap) out = places_[s.values].values.at(image, row, column) + first;
+        const float* const other = y.data == nullptr ? nullptr : y.at(image, row, column) + first;
+        compute(s.element, x.at(image, row, column) + first, other, count, out);
+        if (s.activations != kNoMap) {
+          quantize(*s.quantizer, out, s.activations, image, row, column, first, count);
+        }
+      }
+    });
+  }
+
   void operator()(const GateStep& s) const {
     const View<const float> x = values(s.x), gate = values(s.gate), residual = values(s.residual);
     const std::size_t channels = kinds_[s.x].channels;
     by_pixel(s.x, [&](std::size_t image, std::size_t row, std::size_t column) {
-      constexpr std::size_t kChunk = 8 * kBlock;
       for (std::size_t first = 0; first < channels; first += kChunk) {
         const std::size_t count = std::min(kChunk, channels - first);
         float chunk[kChunk];
@@ -171,6 +161,31 @@ class Run {
   }
 
  private:
+  static constexpr std::size_t kChunk = 8 * kBlock;
+
+  static void compute(Element element, const float* x, const float* y, std::size_t count,
+                      float* out) {
+    const auto rooted = [y](std::size_t i) {
+      return std::sqrt(y[i] > kLeastRooted ? y[i] : kLeastRooted);
+    };
+    for (std::size_t i = 0; i < count; ++i) {
+      switch (element) {
+        case Element::kSum:
+          out[i] = x[i] + y[i];
+          break;
+        case Element::kSquare:
+          out[i] = x[i] * x[i];
+          break;
+        case Element::kTimesRoot:
+          out[i] = x[i] * rooted(i);
+          break;
+        case Element::kOverRoot:
+          out[i] = x[i] / rooted(i);
+          break;
+      }
+    }
+  }
+
   Input input(const Network& network, MapId x) const {
     const Layer& first = network.first();
     const std::size_t scale = kinds_[x].scale;
@@ -179,7 +194,8 @@ class Run {
       input.x[half] = read_only(places_[x].halves[half]);
     }
     // Of a layer of one tap there is nothing beyond the edges.
-    input.bordered = !given_[x] && first.side() == 0 && first.weights().dense();
+    input.bordered =
+        !given_[x] && kinds_[x].base == kNoMap && first.side() == 0 && first.weights().dense();
     return input;
   }
 
@@ -237,129 +253,20 @@ class Run {
 
 }  // namespace
 
-Program::Program(std::vector<MapKind> maps, std::vector<Step> steps, std::vector<MapId> inputs,
-                 std::vector<MapId> outputs)
-    : maps_(std::move(maps)),
-      steps_(std::move(steps)),
-      inputs_(std::move(inputs)),
-      outputs_(std::move(outputs)),
-      given_(maps_.size(), false) {
-  for (const MapKind& map : maps_) {
-    check(map.channels > 0 && map.halves <= 2, "a map has channels, and at most two halves");
-    check(map.scale > 0 && map.scale <= kLargestScale, "a map's scale must be in 1..64");
-  }
-  std::vector<bool> written(maps_.size(), false);
-  for (const MapId id : inputs_) {
-    check(id < maps_.size() && !written[id], "an input is no map, or twice one");
-    check(maps_[id].scale == 1, "an input has a scale of 1");
-    written[id] = given_[id] = true;
-  }
-  for (const Step& step : steps_) {
-    for (const MapId id : uses(step).read) {
-      check(id < maps_.size() && written[id], "a step reads a map that nobody wrote");
-    }
-    for (const MapId id : uses(step).written) {
-      check(id < maps_.size() && !written[id], "a step writes a map that has been written");
-      written[id] = true;
-    }
-    std::visit([this](const auto& s) { check_step(s); }, step);
-  }
-  for (const MapId id : outputs_) {
-    check(id < maps_.size() && written[id] && !given_[id], "an output is no map that a step wrote");
-    given_[id] = true;
-  }
-  place_maps();
-}
-
-void Program::check_map(MapId id, std::size_t channels, std::size_t halves,
-                        std::size_t scale) const {
-  check(id == kNoMap || (maps_[id].channels == channels && maps_[id].halves == halves &&
-                         maps_[id].scale == scale),
-        "a step does not fit a map's channels, halves or scale");
-}
-
-void Program::check_quantized(const std::shared_ptr<const Quantizer>& quantizer, MapId to,
-                              std::size_t channels, std::size_t scale) const {
-  check(quantizer != nullptr && to != kNoMap, "a step quantises what it writes");
-  check_map(to, channels, quantizer->halves(), scale);
-  check(quantizer->channels() == channels, "a quantizer has other channels");
-}
-
-void Program::check_network(const Network* network, MapId x, MapId residual, MapId values,
-                            MapId activations, std::size_t scale) const {
-  check(network != nullptr && x != kNoMap, "layers have an input");
-  const Layer &first = network->first(), &last = network->last();
-  check(network->out_size(1000) == 1000, "layers of a program have a stride of 1");
-  check(maps_[x].channels == first.weights().in_channels && maps_[x].halves >= first.halves(),
-        "layers do not fit the map that they read");
-  const std::size_t channels = last.weights().out_channels;
-  check_map(residual, channels, 0, scale);
-  check_map(values, channels, 0, scale);
-  check((activations == kNoMap) == (last.end().bits == 0),
-        "layers write activations if the last one has a quantizer");
-  check(values != kNoMap || activations != kNoMap, "layers write nothing");
-  check_map(activations, channels, last.end().halves(), scale);
-}
-
-void Program::check_step(const LayersStep& s) const {
-  check(s.x != kNoMap, "layers have an input");
-  check_network(s.network.get(), s.x, s.residual, s.values, s.activations, maps_[s.x].scale);
-}
-
-void Program::check_step(const SubpixelStep& s) const {
-  check(s.x != kNoMap, "layers have an input");
-  std::size_t up = 1;
-  while (up * up < s.phases.size()) ++up;
-  check(up * up == s.phases.size(), "there must be a network for each of r x r pixels");
-  for (const auto& network : s.phases) {
-    check_network(network.get(), s.x, kNoMap, s.values, s.activations, up * maps_[s.x].scale);
-  }
-}
-
-void Program::check_step(const QuantizeStep& s) const {
-  const auto& [channels, halves, scale] = maps_[s.x];
-  check_map(s.x, channels, 0, scale);
-  check_quantized(s.quantizer, s.activations, channels, scale);
-}
-
-void Program::check_step(const NormStep& s) const {
-  const std::size_t channels = s.weight.size(), scale = maps_[s.x].scale;
-  check(channels > 0 && channels <= kMostNormed && s.bias.size() == channels,
-        "a norm has weights and biases of up to 2048 channels");
-  check_map(s.x, channels, 0, scale);
-  check_quantized(s.quantizer, s.activations, channels, scale);
-}
-
-void Program::check_step(const AttentionStep& s) const {
-  const std::size_t channels = s.value_step.size(), heads = s.scale.size();
-  const std::size_t tokens = s.window * s.window, scale = maps_[s.x].scale;
-  check(s.window > 0 && s.window <= 8 && s.shift < s.window,
-        "the window must be in 1..8, the shift smaller");
-  check(heads > 0 && channels > 0 && channels % heads == 0 && channels / heads <= kMostChannels,
-        "channels must be in heads of up to 64");
-  check(s.inverse_step.size() == 3 * channels && s.bias.size() == heads * tokens * tokens,
-        "inverse steps or biases do not fit the heads");
-  check_map(s.x, 3 * channels, 0, scale);
-  check_quantized(s.quantizer, s.activations, channels, scale);
-}
-
-void Program::check_step(const GateStep& s) const {
-  const std::size_t channels = maps_[s.x].channels, scale = maps_[s.x].scale;
-  for (const MapId id : {s.x, s.gate, s.residual}) check_map(id, channels, 0, scale);
-  check_quantized(s.quantizer, s.activations, channels, scale);
-}
-
 void Program::place_maps() {
   std::vector<std::size_t> last_use(maps_.size(), 0);
   for (std::size_t i = 0; i < steps_.size(); ++i) {
-    for (const MapId id : uses(steps_[i]).read) last_use[id] = i;
-    for (const MapId id : uses(steps_[i]).written) last_use[id] = i;
+    for (const MapId id : uses(steps_[i]).read) last_use[root(id)] = i;
+    for (const MapId id : uses(steps_[i]).written) last_use[root(id)] = i;
   }
   offsets_.assign(maps_.size(), 0);
+  std::vector<bool> placed = given_;
   Layout layout;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
-    for (const MapId id : uses(steps_[i]).written) {
-      if (given_[id]) continue;
+    for (const MapId any : uses(steps_[i]).written) {
+      const MapId id = root(any);
+      if (placed[id]) continue;
+      placed[id] = true;
       offsets_[id] = layout.place(id, maps_[id].bytes());
       bytes_ = std::max(bytes_, offsets_[id] + maps_[id].bytes());
     }
@@ -378,8 +285,8 @@ void Program::run(std::size_t batch, std::size_t height, std::size_t width,
   for (std::size_t i = 0; i < inputs_.size(); ++i) places[inputs_[i]] = inputs[i];
   for (std::size_t i = 0; i < outputs_.size(); ++i) places[outputs_[i]] = outputs[i];
   for (MapId id = 0; id < maps_.size(); ++id) {
-    if (given_[id]) continue;
     const MapKind& map = maps_[id];
+    if (given_[id] || map.base != kNoMap) continue;
     std::uint8_t* const memory = scratch.data() + pixels * offsets_[id];
     const std::size_t rows = height * map.scale, columns = width * map.scale;
     if (map.halves == 0) {
@@ -390,6 +297,13 @@ void Program::run(std::size_t batch, std::size_t height, std::size_t width,
       std::uint8_t* const own = memory + half * batch * rows * columns * map.channels;
       places[id].halves[half] = dense_view(own, rows, columns, map.channels);
     }
+  }
+  for (MapId id = 0; id < maps_.size(); ++id) {
+    const auto& [channels, halves, scale, base, first] = maps_[id];
+    if (base == kNoMap) continue;
+    places[id] = places[base];
+    if (halves == 0) places[id].values.data += first;
+    for (std::size_t half = 0; half < halves; ++half) places[id].halves[half].data += first;
   }
   const Run call(maps_, std::move(places), given_, batch, height, width, isa, threads);
   for (const Step& step : steps_) std::visit(call, step);

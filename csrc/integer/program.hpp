@@ -21,9 +21,12 @@ using MapId = std::size_t;
 inline constexpr MapId kNoMap = static_cast<MapId>(-1);
 
 /// What a map holds of each pixel: float32, or so many halves of activations. Its sides are `scale`
-/// times those of the inputs.
+/// times those of the inputs. It may be some of the channels of another map, `base`, from `first`
+/// on, and has no memory of its own then.
 struct MapKind {
   std::size_t channels, halves = 0, scale = 1;
+  MapId base = kNoMap;
+  std::size_t first = 0;
   /// In memory, for one pixel of the inputs, up to whole floats.
   std::size_t bytes() const {
     const std::size_t each =
@@ -68,8 +71,23 @@ struct GateStep {
   MapId x, gate, residual, activations;
 };
 
-using Step =
-    std::variant<LayersStep, SubpixelStep, QuantizeStep, NormStep, AttentionStep, GateStep>;
+/// What is computed of each number of x, and of y. Roots are of y, or of 2^-20 if it is less.
+enum class Element { kSum, kSquare, kTimesRoot, kOverRoot };
+/// x + y, x * x, x * sqrt(y) or x / sqrt(y). Writes values, activations, or both.
+struct ElementStep {
+  Element element;
+  std::shared_ptr<const Quantizer> quantizer;  // null without activations
+  MapId x, y = kNoMap, values = kNoMap, activations = kNoMap;
+};
+
+using Step = std::variant<LayersStep, SubpixelStep, QuantizeStep, NormStep, AttentionStep, GateStep,
+                          ElementStep>;
+
+/// The maps that a step reads, and those that it writes.
+struct Uses {
+  std::vector<MapId> read, written;
+};
+Uses uses(const Step& step);
 
 /// Where a map is that the caller reads or gives.
 struct Place {
@@ -77,7 +95,7 @@ struct Place {
   View<std::uint8_t> halves[2]{};
 };
 
-/// Steps one after another, each of which writes maps that nobody wrote before. Maps that are
+/// Steps one after another, each of which writes channels that no step wrote before. Maps that are
 /// neither read from the caller nor given to it lie in memory that is kept for the next call.
 class Program {
  public:
@@ -110,12 +128,16 @@ class Program {
   void check_step(const NormStep& step) const;
   void check_step(const AttentionStep& step) const;
   void check_step(const GateStep& step) const;
+  void check_step(const ElementStep& step) const;
+  void check_kinds() const;
+  /// The map that has the memory of this one.
+  MapId root(MapId id) const { return maps_[id].base == kNoMap ? id : maps_[id].base; }
   void place_maps();
 
   std::vector<MapKind> maps_;
   std::vector<Step> steps_;
   std::vector<MapId> inputs_, outputs_;
-  std::vector<bool> given_;           // whether a map is the caller's
+  std::vector<bool> given_;           // whether a map's memory is the caller's
   std::vector<std::size_t> offsets_;  // of the program's own maps, in bytes for an input's pixel
   std::size_t bytes_ = 0;             // of all of them together, for an input's pixel
 };

@@ -37,13 +37,24 @@ SharedQuantizer make_quantizer(const Dense<float>& inverse_step, const Dense<std
   return std::make_shared<Quantizer>(inverse_step.data(), zero.data(), size(zero, 0), bits);
 }
 
-using PythonMap = std::tuple<std::size_t, std::size_t, std::size_t>;
+Element element_of(const std::string& name) {
+  if (name == "add") return Element::kSum;
+  if (name == "square") return Element::kSquare;
+  if (name == "times_root") return Element::kTimesRoot;
+  if (name == "over_root") return Element::kOverRoot;
+  throw std::invalid_argument("an element is one of add, square, times_root and over_root, not '" +
+                              name + "'");
+}
+
+using PythonMap = std::tuple<std::size_t, std::size_t, std::size_t, Maybe, std::size_t>;
 
 std::shared_ptr<Program> make_program(const std::vector<PythonMap>& maps, std::vector<Step> steps,
                                       std::vector<MapId> inputs, std::vector<MapId> outputs) {
   check(!inputs.empty() && !outputs.empty(), "a program has inputs and outputs");
   std::vector<MapKind> kinds;
-  for (const auto& [channels, halves, scale] : maps) kinds.push_back({channels, halves, scale});
+  for (const auto& [channels, halves, scale, base, first] : maps) {
+    kinds.push_back({channels, halves, scale, id_of(base), first});
+  }
   return std::make_shared<Program>(std::move(kinds), std::move(steps), std::move(inputs),
                                    std::move(outputs));
 }
@@ -152,6 +163,14 @@ void bind_programs(py::module_& module) {
              return GateStep{quantizer, x, gate, residual, activations};
            }),
            py::arg("quantizer"), py::arg("x"), py::arg("gate"), py::arg("residual"),
+           py::arg("activations"));
+  py::class_<ElementStep>(module, "ElementStep")
+      .def(py::init([](const std::string& element, const SharedQuantizer& quantizer, MapId x,
+                       const Maybe& y, const Maybe& values, const Maybe& activations) {
+             return ElementStep{element_of(element), quantizer,         x, id_of(y),
+                                id_of(values),       id_of(activations)};
+           }),
+           py::arg("element"), py::arg("quantizer"), py::arg("x"), py::arg("y"), py::arg("values"),
            py::arg("activations"));
   py::class_<Program, std::shared_ptr<Program>>(module, "IntegerProgram",
                                                 "Steps on maps; see lic_fast.ops.integer_program.")

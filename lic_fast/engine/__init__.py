@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from lic_fast.engine.capture import Function
 from lic_fast.engine.explain import Explanation, explain
-from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.registry import lowers, traces
 from lic_fast.engine.run import run, run_networks, why_modules
+from lic_fast.engine.unsupported import Unsupported
 from lic_fast.engine.values import Value
 
 __all__ = [

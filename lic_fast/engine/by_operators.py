@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lic_fast import ops
-from lic_fast.engine.graph import Graph, Node
 from lic_fast.ops.linear import activated
 from lic_fast.ops.subpixel import shuffled
+from lic_fast.runtime.graph import Graph, Node
 
 __all__ = ["run_by_operators"]
 

@@ -26,8 +26,8 @@ from lic_fast.engine.capture import (
     capture_function,
     register_models,
 )
-from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.program import Program
+from lic_fast.engine.unsupported import Unsupported
 from lic_fast.engine.watch import modules_of, snapshot
 from lic_fast.ops.stamp import Stamps
 

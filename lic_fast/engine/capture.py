@@ -2,7 +2,7 @@
 
 The network's modules are not touched: what is called is a tree of copies that share the tensors.
 A copy of a module of a class with a rule calls the rule, one of a module that may not be followed
-raises :class:`~lic_fast.engine.graph.Unsupported`.
+raises :class:`~lic_fast.engine.unsupported.Unsupported`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import torch
 from torch import nn
 
 from lic_fast.engine import lowering  # noqa: F401
-from lic_fast.engine.graph import Graph, Unsupported
 from lic_fast.engine.registry import module_rule
 from lic_fast.engine.rewrites import rewritten
+from lic_fast.engine.unsupported import Unsupported
 from lic_fast.engine.values import Recorder, Value
 from lic_fast.engine.watch import refusal
+from lic_fast.runtime.graph import Graph
 
 __all__ = ["Capture", "Function", "capture", "capture_function", "register_models"]
 

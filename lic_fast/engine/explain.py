@@ -10,7 +10,7 @@ from torch import nn
 
 from lic_fast.engine.cache import cached, entry_of
 from lic_fast.engine.capture import Layout
-from lic_fast.engine.program import Description
+from lic_fast.runtime.program import Description
 
 __all__ = ["Explanation", "NetworkExplanation", "explain"]
 

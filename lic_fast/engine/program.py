@@ -1,54 +1,29 @@
-"""Programs of graphs: ``csrc/program`` runs them on the CPU, in bands of rows."""
+"""Programs of graphs with tensors for weights, run on tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lic_fast import _C
-from lic_fast.engine.graph import Graph, Node
-from lic_fast.ops.subpixel import subpixel_weight
+from lic_fast.runtime import program
+from lic_fast.runtime.graph import Graph
 
-__all__ = ["Description", "Program"]
-
-_Array = npt.NDArray[np.float32]
-
-Description = tuple[str, str, tuple[int, int, int]]
-"""Of a node: kind, kernel, and rows, columns and channels of the result."""
+__all__ = ["Program", "array_of"]
 
 
-class Program:
-    """A graph with packed weights.
-
-    Args:
-        graph: What it computes. The weights, on the CPU, are not copied where they are float32:
-            a program is made anew when they have changed.
-        bfloat16: Whether maps inside are of bfloat16, or else of float32.
-        compact: Whether weights of float32 for Winograd convolutions take no more memory than they
-            are, and some time at each call.
-    """
+class Program(program.Program):
+    """See :class:`lic_fast.runtime.program.Program`; weights are tensors on the CPU."""
 
     def __init__(self, graph: Graph, bfloat16: bool, compact: bool = False) -> None:
-        builder = _C.ProgramBuilder(bfloat16, compact)
-        weights = _Weights()
-        given = zip(graph.inputs, graph.channels, strict=True)
-        numbers = {number: builder.input(channels) for number, channels in given}
-        channels = dict(zip(graph.inputs, graph.channels, strict=True))
-        for node in graph.nodes:
-            inputs = [numbers[number] for number in node.inputs]
-            numbers[node.output] = _EMITTERS[node.kind](builder, weights, node, inputs)
-            channels[node.output] = node.channels
-        self._channels = [channels[number] for number in graph.outputs]
-        self._weights = weights  # nodes point at them
-        self._program = builder.build([numbers[number] for number in graph.outputs])
+        super().__init__(graph.with_weights(array_of), bfloat16, compact)
 
-    def __call__(self, inputs: Sequence[Tensor], threads: int, band_rows: int = 0) -> list[Tensor]:
-        """The results for a batch of maps.
+    def of_tensors(
+        self, inputs: Sequence[Tensor], threads: int, band_rows: int = 0
+    ) -> list[Tensor]:
+        """The results for a batch of maps, as :meth:`run` writes them.
 
         Args:
             inputs: (B, H, W, C) float32 each, of one size, on the CPU.
@@ -65,161 +40,13 @@ class Program:
         out = [
             torch.empty((batch, rows, columns, channels), dtype=torch.float32, device="cpu")
             for (rows, columns), channels in zip(
-                self._program.output_sizes(height, width), self._channels, strict=True
+                self.output_sizes(height, width), self.channels, strict=True
             )
         ]
-        arrays = [x.detach().numpy() for x in inputs]
-        self._program.run(arrays, [x.numpy() for x in out], threads, band_rows)
+        self.run([x.detach().numpy() for x in inputs], [x.numpy() for x in out], threads, band_rows)
         return out
 
-    def describe(self, rows: int, columns: int) -> list[Description]:
-        """Every node, for an input of this size."""
-        return self._program.describe(rows, columns)
 
-    def memory(self, rows: int, columns: int, threads: int, band_rows: int = 0) -> int:
-        """Bytes of maps that one call for an input of this size takes at a time."""
-        return int(self._program.memory(rows, columns, threads, band_rows))
-
-
-class _Weights:
-    """Weights as arrays, which it keeps."""
-
-    def __init__(self) -> None:
-        self._arrays: list[_Array] = []
-
-    def __call__(self, tensor: Tensor) -> _Array:
-        array: _Array = tensor.detach().float().contiguous().numpy()
-        self._arrays.append(array)
-        return array
-
-    def optional(self, tensor: Tensor | None) -> _Array | None:
-        return None if tensor is None else self(tensor)
-
-    def norm(self, node: Node) -> tuple[_Array, _Array, float] | None:
-        if node["eps"] is None:
-            return None
-        return self(node["norm_weight"]), self(node["norm_bias"]), node["eps"]
-
-
-def _residual(inputs: list[int]) -> int | None:
-    return inputs[1] if len(inputs) > 1 else None
-
-
-def _conv2d(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.conv2d(
-        inputs[0],
-        weights(node["weight"]),
-        weights.optional(node["bias"]),
-        node["stride"],
-        node["padding"],
-        node["activation"],
-        _residual(inputs),
-        node["shuffle"],
-    )
-
-
-def _conv_transpose2d(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    # To all pixels of a step at once.
-    stride = node["stride"]
-    wide, halo = subpixel_weight(node["weight"], stride, node["padding"])
-    bias = node["bias"]
-    repeated = None if bias is None else weights(bias.repeat(stride * stride))
-    activation, residual = node["activation"], _residual(inputs)
-    return builder.conv2d(inputs[0], weights(wide), repeated, 1, halo, activation, residual, stride)
-
-
-def _linear(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.linear(
-        inputs[0],
-        weights(node["weight"]),
-        weights.optional(node["bias"]),
-        node["activation"],
-        _residual(inputs),
-        weights.norm(node),
-    )
-
-
-def _feed_forward(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    biases = []
-    for i in (1, 2):
-        weight, bias = node[f"weight{i}"], node[f"bias{i}"]
-        biases.append(weights(weight.new_zeros(len(weight)) if bias is None else bias))
-    return builder.feed_forward(
-        inputs[0],
-        weights.norm(node),
-        weights(node["weight1"]),
-        biases[0],
-        node["activation"],
-        weights(node["weight2"]),
-        biases[1],
-        _residual(inputs),
-    )
-
-
-def _gdn(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    gamma, beta = weights(node["gamma"]), weights(node["beta"])
-    return builder.gdn(inputs[0], gamma, beta, node["inverse"])
-
-
-def _layer_norm(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.layer_norm(
-        inputs[0], weights(node["weight"]), weights(node["bias"]), node["eps"]
-    )
-
-
-def _window_attention(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.window_attention(
-        inputs[0],
-        weights(node["table"]),
-        weights.optional(node["pad_value"]),
-        node["window"],
-        node["shift"],
-        node["scale"],
-        node["mask_value"],
-    )
-
-
-def _unary(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.unary(inputs[0], node["function"], node["number"])
-
-
-def _binary(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.binary(*inputs, node["function"], node["number"])
-
-
-def _gate(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.gate(*inputs)
-
-
-def _space_to_depth(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.space_to_depth(inputs[0], node["factor"], node["order"])
-
-
-def _depth_to_space(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.depth_to_space(inputs[0], node["factor"])
-
-
-def _split(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.split(inputs[0], node["first"], node.channels)
-
-
-def _concat(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
-    return builder.concat(inputs)
-
-
-_EMITTERS: dict[str, Callable[[Any, _Weights, Node, list[int]], int]] = {
-    "binary": _binary,
-    "concat": _concat,
-    "conv2d": _conv2d,
-    "conv_transpose2d": _conv_transpose2d,
-    "depth_to_space": _depth_to_space,
-    "feed_forward": _feed_forward,
-    "gate": _gate,
-    "gdn": _gdn,
-    "layer_norm": _layer_norm,
-    "linear": _linear,
-    "space_to_depth": _space_to_depth,
-    "split": _split,
-    "unary": _unary,
-    "window_attention": _window_attention,
-}
+def array_of(weight: Tensor) -> Any:
+    """A weight as an array of float32."""
+    return weight.detach().float().contiguous().numpy()

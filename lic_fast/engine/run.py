@@ -169,7 +169,8 @@ def _lowered(
             out = run_by_operators(entry.captured.graph, maps, _type(precision, x))
         else:
             bfloat16 = torch.bfloat16 in (x.dtype, _type(precision, x))
-            results = entry.program(bfloat16)([x.float().resolve_neg() for x in maps], threads())
+            program = entry.program(bfloat16)
+            results = program.of_tensors([x.float().resolve_neg() for x in maps], threads())
             out = [result.to(x.dtype) for result in results]
     except ValueError:
         return None  # the modules have a better message, or another rule

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from lic_fast.engine.graph import Node, Unsupported
 from lic_fast.engine.registry import function_rule
+from lic_fast.engine.unsupported import Unsupported
+from lic_fast.runtime.graph import Node
 
 __all__ = ["Recorder", "Shape", "Value"]
 
@@ -111,7 +112,7 @@ class Value:
         """The result of a new node whose inputs are this and others.
 
         Args:
-            kind: See :mod:`lic_fast.engine.graph`.
+            kind: See :mod:`lic_fast.runtime.graph`.
             others: The further inputs, with their channels where this has them.
             channels: Of the result, as many as here if None.
             weights: The node's tensors.
@@ -130,11 +131,11 @@ class Value:
         return Value(self.recorder, number, channels, self.last)
 
     def unary(self, function: str, number: float = 0.0) -> Value:
-        """A function of each number, see :data:`lic_fast.engine.graph.UNARY`."""
+        """A function of each number, see :data:`lic_fast.runtime.graph.UNARY`."""
         return self.node("unary", function=function, number=float(number))
 
     def binary(self, function: str, other: Value, number: float = 1.0) -> Value:
-        """A function of each two numbers, see :data:`lic_fast.engine.graph.BINARY`."""
+        """A function of each two numbers, see :data:`lic_fast.runtime.graph.BINARY`."""
         if other.channels != self.channels:
             raise Unsupported(f"{function} of {self.channels} and {other.channels} channels")
         return self.node("binary", other, function=function, number=float(number))

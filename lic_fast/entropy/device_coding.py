@@ -21,15 +21,15 @@ import torch
 from torch import Tensor
 
 from lic_fast.ans import CdfTables
-from lic_fast.entropy.coding import (
+from lic_fast.ops import device_latents
+from lic_fast.runtime.coding import (
     Message,
     StreamReader,
+    check_peak,
     decode_hyperlatent,
     hyperlatent_message,
     open_stream,
 )
-from lic_fast.ops import device_latents
-from lic_fast.ops.quantize import check_peak
 from lic_fast.stream_layout import StreamLayout
 from lic_fast.streams import symbols_checksum
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from lic_fast import engine
 from lic_fast.entropy.hoisted_slices import hoisted_slices
-from lic_fast.entropy.integer.slices import integer_slices
+from lic_fast.entropy.integer.slices import integer_slices, run_integer_slices
 from lic_fast.ops import add_residual
 from lic_fast.ops.copies import stacked
 from lic_fast.ops.exact_add_residual import exact_add_residual
@@ -142,8 +142,8 @@ def run_slices(
             The scale is as the network gave it, not yet clamped.
     """
     if (integer := integer_slices(networks, latent_means)) is not None:
-        means, scales = (x.detach().permute(0, 2, 3, 1) for x in (latent_means, latent_scales))
-        return SliceLatents([integer.run(means.numpy(), scales.numpy(), quantize)])
+        found = run_integer_slices(integer, latent_means, latent_scales, quantize)
+        return SliceLatents([found])
     run_step = _step_of(networks, latent_means, latent_scales)
     y_hat: list[Tensor] = []
     done: list[tuple[Tensor, Tensor, Tensor]] = []

@@ -11,15 +11,8 @@ from torch import Tensor, nn
 
 from lic_fast import engine
 from lic_fast.entropy import LatentStreams, Quantizer, SliceLatents, SliceNetworks, run_slices
-from lic_fast.entropy.coding import (
-    SliceDecoder,
-    SliceEncoder,
-    decode_hyperlatent,
-    encode_messages,
-    hyperlatent_message,
-    open_stream,
-)
-from lic_fast.entropy.integer.path import integer_path
+from lic_fast.entropy.coding import SliceDecoder, SliceEncoder
+from lic_fast.entropy.integer.path import integer_path, run_path
 from lic_fast.models import on_device
 from lic_fast.models.gains import ModelWithGains, Quality
 from lic_fast.models.inputs import (
@@ -34,6 +27,12 @@ from lic_fast.models.latents import image_of, likelihoods_of, rounder, unmixed
 from lic_fast.models.stored import StoredModel
 from lic_fast.ops import round_ste, to_symbols
 from lic_fast.ops.dispatch import fast_bfloat16
+from lic_fast.runtime.coding import (
+    decode_hyperlatent,
+    encode_messages,
+    hyperlatent_message,
+    open_stream,
+)
 from lic_fast.stream_layout import StreamLayout
 
 __all__ = ["Precision", "SliceCompressionModel"]
@@ -170,7 +169,7 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
         networks = self.slice_networks()
         path = integer_path(self.h_mean_s, self.h_scale_s, networks, z_hat)
         if path is not None:
-            return SliceLatents([path.run(z_hat, quantize)])
+            return SliceLatents([run_path(path, z_hat, quantize)])
         means = self._network(self.h_mean_s, z_hat)
         scales = self._network(self.h_scale_s, z_hat)
         return run_slices(networks, means, scales, quantize)

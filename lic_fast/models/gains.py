@@ -8,14 +8,16 @@ Rate Adaptation", CVPR 2021, equations 2 to 6).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from lic_fast.ops.dispatch import untraced
+from lic_fast.ops.stamp import ORDINARY
+from lic_fast.runtime import gains as numeric
+from lic_fast.runtime.gains import BEST, DEFAULT, WORST, anchor_qualities, check_quality
 
 __all__ = [
     "BEST",
@@ -30,14 +32,8 @@ __all__ = [
     "interpolated",
 ]
 
-WORST, DEFAULT, BEST = 1.0, 50.0, 100.0
-"""Qualities: the first anchor's, that which models take if none is given, the last anchor's."""
-
 Quality = float | Sequence[float] | np.ndarray | Tensor
 """One number for a whole batch, or one for each image, from :data:`WORST` to :data:`BEST`."""
-
-# A gain has no logarithm at 0. Trained ones are between 0.1 and 10.
-_LEAST = 1e-4
 
 
 def first_gains(anchors: int, channels: int) -> Tensor:
@@ -59,11 +55,6 @@ def first_gains(anchors: int, channels: int) -> Tensor:
     return (2 ** (exponents / 2))[:, None].repeat(1, channels)
 
 
-def anchor_qualities(anchors: int) -> list[float]:
-    """The quality of each anchor, evenly from :data:`WORST` to :data:`BEST`."""
-    return [WORST + (BEST - WORST) * i / (anchors - 1) for i in range(anchors)]
-
-
 def gain_arguments(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
     """The constructors' ``qualities``, from a state dict.
 
@@ -73,28 +64,6 @@ def gain_arguments(state_dict: Mapping[str, Tensor]) -> dict[str, int]:
     return {"qualities": state_dict["y_gain"].shape[0] if "y_gain" in state_dict else 0}
 
 
-def check_quality(quality: Quality, images: int) -> list[float]:
-    """The quality of each image.
-
-    Args:
-        quality: One number or one for each image.
-        images: In the batch.
-
-    Raises:
-        ValueError: It is no such number, or there are more or fewer of them than images.
-    """
-    given: Any = quality.tolist() if isinstance(quality, Tensor | np.ndarray) else quality
-    several = isinstance(given, Sequence) and not isinstance(given, str)
-    values = list(given) if several else [given]
-    for value in values:
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        if not number or not WORST <= value <= BEST:
-            raise ValueError(f"a quality is a number from {WORST:g} to {BEST:g}, not {value!r}")
-    if several and len(values) != images:
-        raise ValueError(f"{len(values)} qualities for a batch of {images}")
-    return [float(value) for value in (values if several else values * images)]
-
-
 def interpolated(gains: Tensor, quality: Sequence[float]) -> Tensor:
     """The gains of each image, (B, M, 1, 1), interpolated exponentially between anchors.
 
@@ -102,13 +71,12 @@ def interpolated(gains: Tensor, quality: Sequence[float]) -> Tensor:
         gains: (anchors, M), those of the anchors.
         quality: Of each image.
     """
-    anchors = len(gains)
-    lower, parts = [], []
-    for value in quality:
-        position = (value - WORST) / (BEST - WORST) * (anchors - 1)
-        lower.append(min(math.floor(position), anchors - 2))
-        parts.append(position - lower[-1])
-    logarithms = gains.clamp_min(_LEAST).log()
+    if gains.device.type == "cpu" and type(gains) in ORDINARY and untraced(gains):
+        # As a model without PyTorch interpolates them, so that both write the same streams.
+        found = numeric.interpolated(gains.detach().float().numpy(), quality)
+        return torch.from_numpy(found).to(gains.dtype)[:, :, None, None]
+    lower, parts = numeric.places(quality, len(gains))
+    logarithms = gains.clamp_min(numeric.LEAST_GAIN).log()
     index = torch.tensor(lower, device=gains.device)
     part = torch.tensor(parts, device=gains.device, dtype=gains.dtype)[:, None]
     between = torch.lerp(logarithms[index], logarithms[index + 1], part)
@@ -149,17 +117,11 @@ class ModelWithGains:
         """
         if self.y_gain is None:
             if quality is not None:
-                raise ValueError(
-                    "this model has no gains: it codes at the one rate that it was trained for, "
-                    "and takes no quality"
-                )
+                raise ValueError(numeric.NO_GAINS)
             return None
         if quality is None:
             if default is None:
-                raise ValueError(
-                    "this model codes at many rates: strings are decoded with the quality that "
-                    "they were coded with, which compress gives beside them"
-                )
+                raise ValueError(numeric.NO_QUALITY)
             quality = default
         return check_quality(quality, images)
 

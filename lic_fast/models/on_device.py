@@ -16,12 +16,12 @@ from torch import Tensor
 
 from lic_fast.ans import CdfTables
 from lic_fast.entropy import LatentStreams
-from lic_fast.entropy.coding import encode_messages
 from lic_fast.entropy.device_coding import Cut, DeviceDecoder, DeviceEncoder, ImageBuffers
 from lic_fast.errors import ChecksumError, LatentError
 from lic_fast.models.gains import interpolated
 from lic_fast.models.graphs import Graphs, graphs_of
 from lic_fast.models.latents import image_of
+from lic_fast.runtime.coding import encode_messages
 from lic_fast.stream_layout import StreamLayout
 
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from lic_fast.ops.launch import launchable
 from lic_fast.ops.quantize import (
-    LARGEST_SYMBOL,
     checked_table,
     reference_dequantize,
     reference_scale_index,
 )
+from lic_fast.runtime.coding import LARGEST_SYMBOL
 
 __all__ = ["dequantize", "new_peak", "quantize", "scale_index", "store_symbols"]
 

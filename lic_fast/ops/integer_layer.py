@@ -20,7 +20,7 @@ CUDA devices ``kernels/integer_conv2d.py`` in one launch, see :mod:`lic_fast.ops
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy.typing as npt
 import torch
@@ -37,6 +37,8 @@ from lic_fast.ops.integer_conv2d import reference as convolution
 from lic_fast.ops.launch import launchable
 from lic_fast.ops.prepared import prepared, present
 from lic_fast.ops.threads import threads
+from lic_fast.runtime import integer
+from lic_fast.runtime.integer import Activation
 
 __all__ = [
     "LAUNCHED_TYPES",
@@ -48,26 +50,16 @@ __all__ = [
     "reference",
 ]
 
-Activation = Literal["none", "relu", "leaky_relu", "gelu"]
-
 LAUNCHED_TYPES = (torch.uint8, torch.int8, torch.int32, torch.float32)
 """Types of operands that ``lic_fast.ops.integer_launch`` launches a kernel for."""
 
 _HALF_BITS = 7
 
 
-class Quantizer(NamedTuple):
-    """How a float32 map becomes an integer layer's input.
+class Quantizer(integer.Quantizer):
+    """How a float32 map becomes an integer layer's input: one with tensors."""
 
-    Attributes:
-        inverse_step: (N,) float32: steps in one unit, per channel.
-        zero: (N,) int32 in 0..2^bits - 1: the activation that stands for zero.
-        bits: 7, or 14 in two halves.
-    """
-
-    inverse_step: Tensor
-    zero: Tensor
-    bits: int
+    __slots__ = ()
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """(B, N, H, W) float32 to its halves, uint8 in 0..127, the high one first."""
@@ -89,7 +81,7 @@ def integer_layer(
     groups: int = 1,
     activation: Activation = "none",
     residual: Tensor | None = None,
-    output: Quantizer | None = None,
+    output: integer.Quantizer | None = None,
 ) -> Tensor | list[Tensor]:
     """A convolution padded by half its kernel, and what follows it.
 
@@ -147,7 +139,7 @@ def pack(
     stride: int,
     groups: int,
     activation: str,
-    output: Quantizer | None,
+    output: integer.Quantizer | None,
 ) -> _C.IntegerLayer:
     """What the CPU computes a layer with: its parameters as :func:`integer_layer` has them.
 
@@ -185,7 +177,7 @@ def reference(
     groups: int = 1,
     activation: Activation = "none",
     residual: Tensor | None = None,
-    output: Quantizer | None = None,
+    output: integer.Quantizer | None = None,
 ) -> Tensor | list[Tensor]:
     """The definition of :func:`integer_layer`."""
     sums = convolution(x, weight, border=border, stride=stride, groups=groups)
@@ -198,7 +190,7 @@ def _end(
     scale: Tensor,
     activation: Activation,
     residual: Tensor | None,
-    output: Quantizer | None,
+    output: integer.Quantizer | None,
 ) -> Tensor | list[Tensor]:
     v = exact.scaled(sums + bias.view(-1, 1, 1), scale)
     if residual is not None:
@@ -213,7 +205,7 @@ def _check(
     bias: Tensor,
     scale: Tensor,
     activation: str,
-    output: Quantizer | None,
+    output: integer.Quantizer | None,
 ) -> None:
     channels = len(weight)
     for name, tensor, dtype in (
@@ -243,7 +235,9 @@ def _check_residual(residual: Tensor | None, shape: tuple[int, ...]) -> None:
         raise ValueError(f"residual must be {shape}, not {tuple(residual.shape)}")
 
 
-def _check_numbers(weight: Tensor, bias: Tensor, parts: int, output: Quantizer | None) -> None:
+def _check_numbers(
+    weight: Tensor, bias: Tensor, parts: int, output: integer.Quantizer | None
+) -> None:
     """What the packed layer refuses too: sums beyond 32 bits and zeros beyond the activations."""
 
     def extremes() -> tuple[int, int, int]:

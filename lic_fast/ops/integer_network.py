@@ -9,7 +9,7 @@ of each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy.typing as npt
 from torch import Tensor
@@ -17,23 +17,11 @@ from torch import Tensor
 from lic_fast import _C
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.channels_last import array_of, map_of
-from lic_fast.ops.integer_layer import Activation, Quantizer, integer_layer, pack
+from lic_fast.ops.integer_layer import integer_layer, pack
 from lic_fast.ops.threads import threads
+from lic_fast.runtime.integer import Layer
 
 __all__ = ["IntegerNetwork", "Layer", "composed"]
-
-
-class Layer(NamedTuple):
-    """The parameters of a layer, as :func:`lic_fast.ops.integer_layer.integer_layer` has them."""
-
-    weight: Tensor
-    bias: Tensor
-    scale: Tensor
-    border: Sequence[Tensor]
-    stride: int = 1
-    groups: int = 1
-    activation: Activation = "none"
-    output: Quantizer | None = None
 
 
 class IntegerNetwork:

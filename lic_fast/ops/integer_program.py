@@ -1,6 +1,7 @@
 """Layers, norms, attention and gates of a portable network as steps on maps, in one call.
 
-A program is for networks that are no mere chain of layers, such as TCM's attention modules.
+A program is for networks that are no mere chain of layers, such as TCM's attention modules. Its
+parts are those of :mod:`lic_fast.runtime.integer`, with tensors for arrays.
 Its maps are numbered; each is written by one step, as float32 or as activations, which are what
 layers read. On the CPU ``csrc/integer`` runs the steps one after another, with the maps between
 them in memory of its own, and several programs side by side, each on its share of the threads,
@@ -11,27 +12,41 @@ what runs elsewhere, is each step's own operator with the quantisation behind it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isqrt
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from lic_fast import _C
+from lic_fast.ops import exact
 from lic_fast.ops.channels_last import array_of
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.exact_layer_norm import exact_layer_norm
 from lic_fast.ops.exact_quantize import exact_quantize
 from lic_fast.ops.exact_sigmoid import exact_sigmoid
-from lic_fast.ops.exact_window_attention import bias_of_pairs, exact_window_attention
-from lic_fast.ops.integer_layer import Quantizer, pack
-from lic_fast.ops.integer_network import Layer, composed
+from lic_fast.ops.exact_window_attention import exact_window_attention
+from lic_fast.ops.integer_network import composed
 from lic_fast.ops.threads import threads
+from lic_fast.runtime.integer import (
+    AttentionStep,
+    ElementStep,
+    GateStep,
+    LayersStep,
+    Map,
+    NormStep,
+    Program,
+    QuantizeStep,
+    Step,
+    SubpixelStep,
+    packed_program,
+)
 
 __all__ = [
+    "LEAST_ROOTED",
     "AttentionStep",
     "Call",
+    "ElementStep",
     "GateStep",
     "IntegerProgram",
     "LayersStep",
@@ -40,102 +55,13 @@ __all__ = [
     "QuantizeStep",
     "Step",
     "SubpixelStep",
+    "arrays_of",
     "reference",
     "run_programs",
 ]
 
-
-class Map(NamedTuple):
-    """A map: of float32, or of so many halves of activations.
-
-    Its sides are `scale` times those of the program's inputs.
-    """
-
-    channels: int
-    halves: int = 0
-    scale: int = 1
-
-
-class LayersStep(NamedTuple):
-    """Layers of stride 1 on activations, as :class:`lic_fast.ops.integer_network.IntegerNetwork`.
-
-    Attributes:
-        layers: At least one. The last one's quantizer makes `activations`.
-        x: The map that the first one reads.
-        residual: Added by the last one, or None.
-        values: The last one's output in float32, or None.
-        activations: The same as activations, or None without a quantizer.
-    """
-
-    layers: Sequence[Layer]
-    x: int
-    residual: int | None
-    values: int | None
-    activations: int | None
-
-
-class SubpixelStep(NamedTuple):
-    """A layer and a pixel shuffle.
-
-    Attributes:
-        phases: A layer for each of the r x r pixels that the shuffle makes of one, by rows; of
-            stride 1, all with the same quantizer or with none.
-        x: The map that they read.
-        values: The output in float32, or None.
-        activations: The same as activations, or None without a quantizer.
-    """
-
-    phases: Sequence[Layer]
-    x: int
-    values: int | None
-    activations: int | None
-
-
-class QuantizeStep(NamedTuple):
-    """Activations of a map of float32."""
-
-    quantizer: Quantizer
-    x: int
-    activations: int
-
-
-class NormStep(NamedTuple):
-    """Activations of :func:`lic_fast.ops.exact_layer_norm.exact_layer_norm` of the channels."""
-
-    weight: Tensor
-    bias: Tensor
-    inverse_step: Tensor
-    epsilon: Tensor
-    quantizer: Quantizer
-    x: int
-    activations: int
-
-
-class AttentionStep(NamedTuple):
-    """Activations of :func:`lic_fast.ops.exact_window_attention.exact_window_attention`."""
-
-    inverse_step: Tensor
-    scale: Tensor
-    table: Tensor
-    value_step: Tensor
-    window_size: int
-    shift: int
-    quantizer: Quantizer
-    x: int
-    activations: int
-
-
-class GateStep(NamedTuple):
-    """Activations of x * sigmoid(gate) + residual."""
-
-    quantizer: Quantizer
-    x: int
-    gate: int
-    residual: int
-    activations: int
-
-
-Step = LayersStep | SubpixelStep | QuantizeStep | NormStep | AttentionStep | GateStep
+LEAST_ROOTED = 2.0**-20
+"""Roots are taken of this where a number is less, so that nothing is divided by zero."""
 
 
 class IntegerProgram:
@@ -164,8 +90,8 @@ class IntegerProgram:
         self.steps = tuple(steps)
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
-        packed = [_packed(step) for step in steps]
-        self.packed = _C.IntegerProgram(self.maps, packed, self.inputs, self.outputs)
+        program = Program(self.maps, self.steps, self.inputs, self.outputs)
+        self.packed = packed_program(arrays_of(program))
 
 
 Given = Sequence[Sequence[Tensor]]
@@ -209,44 +135,39 @@ def run_programs(calls: Sequence[Call]) -> None:
 
 def reference(program: IntegerProgram, inputs: Given) -> list[list[Tensor]]:
     """The definition: the outputs, as in :data:`Given`, of one step after another."""
-    made: dict[int, list[Tensor]] = {
-        i: list(halves) for i, halves in zip(program.inputs, inputs, strict=True)
-    }
+    made = _Made(program.maps)
+    for number, halves in zip(program.inputs, inputs, strict=True):
+        made[number] = list(halves)
     for step in program.steps:
+        if not isinstance(step, (LayersStep, SubpixelStep, ElementStep)):
+            made[step.activations] = exact_quantize(_values(step, made), *step.quantizer)
+            continue
+        quantizer: Any
         if isinstance(step, LayersStep):
             *others, last = step.layers
             residual = None if step.residual is None else made[step.residual][0]
             x = made[step.x][: len(step.layers[0].border)]
-            values = composed([*others, last._replace(output=None)], x, residual)
-            assert isinstance(values, Tensor)
-            if step.values is not None:
-                made[step.values] = [values]
-            if step.activations is not None:
-                assert last.output is not None
-                made[step.activations] = exact_quantize(values, *last.output)
+            found = composed([*others, last._replace(output=None)], x, residual)
+            values, quantizer = cast(Tensor, found), last.output
         elif isinstance(step, SubpixelStep):
             values, quantizer = _shuffled(step, made[step.x])
-            if step.values is not None:
-                made[step.values] = [values]
-            if step.activations is not None:
-                assert quantizer is not None
-                made[step.activations] = exact_quantize(values, *quantizer)
         else:
-            made[step.activations] = exact_quantize(_values(step, made), *step.quantizer)
+            values, quantizer = _element(step, made), step.quantizer
+        if step.values is not None:
+            made[step.values] = [values]
+        if step.activations is not None:
+            assert quantizer is not None
+            made[step.activations] = exact_quantize(values, *quantizer)
     return [made[i] for i in program.outputs]
 
 
-def _shuffled(step: SubpixelStep, x: list[Tensor]) -> tuple[Tensor, Quantizer | None]:
-    read = x[: len(step.phases[0].border)]
-    phases = [composed([layer._replace(output=None)], read, None) for layer in step.phases]
-    # Channels before a shuffle are (M, r, r).
-    wide = torch.stack([cast(Tensor, phase) for phase in phases], 2).flatten(1, 2)
-    return nn.functional.pixel_shuffle(wide, isqrt(len(phases))), step.phases[0].output
+def _shuffled(step: SubpixelStep, x: list[Tensor]) -> tuple[Tensor, Any]:
+    read = x[: len(step.layer.border)]
+    wide = composed([step.layer._replace(output=None)], read, None)
+    return nn.functional.pixel_shuffle(cast(Tensor, wide), step.up), step.layer.output
 
 
-def _values(
-    step: QuantizeStep | NormStep | AttentionStep | GateStep, made: dict[int, list[Tensor]]
-) -> Tensor:
+def _values(step: QuantizeStep | NormStep | AttentionStep | GateStep, made: _Made) -> Tensor:
     (x,) = made[step.x]
     if isinstance(step, GateStep):
         (gate,), (residual,) = made[step.gate], made[step.residual]
@@ -269,51 +190,48 @@ def _values(
     return values.permute(0, 3, 1, 2)
 
 
-def _packed(step: Step) -> Any:
-    if isinstance(step, LayersStep):
-        network = _C.IntegerNetwork([pack(*layer) for layer in step.layers])
-        return _C.LayersStep(network, step.x, step.residual, step.values, step.activations)
-    if isinstance(step, SubpixelStep):
-        phases = [_C.IntegerNetwork([pack(*layer)]) for layer in step.phases]
-        return _C.SubpixelStep(phases, step.x, step.values, step.activations)
-    quantizer = _C.IntegerQuantizer(
-        _numbers(step.quantizer.inverse_step), _numbers(step.quantizer.zero), step.quantizer.bits
-    )
-    if isinstance(step, QuantizeStep):
-        return _C.QuantizeStep(quantizer, step.x, step.activations)
-    if isinstance(step, GateStep):
-        return _C.GateStep(quantizer, step.x, step.gate, step.residual, step.activations)
-    if isinstance(step, NormStep):
-        return _C.NormStep(
-            _numbers(step.weight),
-            _numbers(step.bias),
-            step.inverse_step.item(),
-            step.epsilon.item(),
-            quantizer,
-            step.x,
-            step.activations,
-        )
-    positions = (2 * step.window_size - 1) ** 2
-    if step.table.shape != (positions, len(step.scale)):
-        raise ValueError(
-            f"table must be {(positions, len(step.scale))} for a window of {step.window_size}, "
-            f"not {tuple(step.table.shape)}"
-        )
-    return _C.AttentionStep(
-        _numbers(step.inverse_step),
-        _numbers(step.scale),
-        _numbers(bias_of_pairs(step.table, step.window_size)),
-        _numbers(step.value_step),
-        step.window_size,
-        step.shift,
-        quantizer,
-        step.x,
-        step.activations,
-    )
+def _element(step: ElementStep, made: _Made) -> Tensor:
+    (x,) = made[step.x]
+    if step.y is None:
+        return x * x
+    (y,) = made[step.y]
+    if step.element == "add":
+        return x + y
+    root = exact.sqrt(torch.where(y > LEAST_ROOTED, y, LEAST_ROOTED))
+    return x * root if step.element == "times_root" else x / root
 
 
-def _numbers(x: Tensor) -> npt.NDArray[Any]:
-    return x.detach().contiguous().numpy()
+class _Made:
+    """Maps that steps made, each as its halves or the one float32 tensor."""
+
+    def __init__(self, maps: Sequence[Map]) -> None:
+        self._maps = maps
+        self._halves: dict[int, list[Tensor]] = {}
+
+    def __getitem__(self, number: int) -> list[Tensor]:
+        kind = self._maps[number]
+        if kind.base is None:
+            if number not in self._halves:
+                parts = [i for i, other in enumerate(self._maps) if other.base == number]
+                written = sorted((self._maps[i].first, i) for i in parts if i in self._halves)
+                several = zip(*(self._halves[i] for _, i in written), strict=True)
+                self._halves[number] = [torch.cat(half, 1) for half in several]
+            return self._halves[number]
+        if number in self._halves:
+            return self._halves[number]
+        return [half[:, kind.first : kind.first + kind.channels] for half in self[kind.base]]
+
+    def __setitem__(self, number: int, halves: list[Tensor]) -> None:
+        self._halves[number] = halves
+
+
+def arrays_of(numbers: Any) -> Any:
+    """The same with arrays in the place of tensors."""
+    if isinstance(numbers, Tensor):
+        return numbers.detach().contiguous().numpy()
+    if isinstance(numbers, tuple) and hasattr(numbers, "_fields"):
+        return type(numbers)(*map(arrays_of, numbers))
+    return [arrays_of(one) for one in numbers] if isinstance(numbers, (list, tuple)) else numbers
 
 
 def _array(out: Tensor) -> npt.NDArray[Any]:

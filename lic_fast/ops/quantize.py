@@ -18,16 +18,14 @@ import torch
 from torch import Tensor
 
 from lic_fast import _C
-from lic_fast.errors import LatentError
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.launch import launchable
 from lic_fast.ops.prepared import prepared
 from lic_fast.ops.threads import threads
+from lic_fast.runtime.coding import check_peak
 
 __all__ = [
-    "LARGEST_SYMBOL",
     "QuantizedLatents",
-    "check_peak",
     "checked_table",
     "dequantize",
     "quantize",
@@ -39,9 +37,6 @@ __all__ = [
     "to_symbols",
 ]
 
-LARGEST_SYMBOL = 2**29
-"""Symbols from this on are not latents of a sane model, and the escape codes of the streams end not
-far above."""
 
 _LAUNCHED = (torch.float32,)
 
@@ -305,15 +300,6 @@ def _array(x: Tensor) -> Any:
 def _peak(rounded: Tensor) -> float:
     """The largest magnitude, or NaN if there is one."""
     return rounded.abs().max().item() if rounded.numel() else 0.0
-
-
-def check_peak(peak: float) -> None:
-    """Raises LatentError if this is no largest magnitude of symbols that a stream holds."""
-    if not peak < LARGEST_SYMBOL:
-        raise LatentError(
-            "the latents are not finite, or beyond 2^29: check that the picture's values are "
-            "in [0, 1] and that the weights are those of a trained model"
-        )
 
 
 def _check_table(scale_table: Tensor) -> None:

@@ -12,16 +12,15 @@ from torch import nn
 from lic_fast import backend, engine
 from lic_fast.ans import CdfTables
 from lic_fast.entropy import SliceNetworks, run_slices, symbols_checksum
-from lic_fast.entropy.coding import (
-    SliceDecoder,
-    SliceEncoder,
+from lic_fast.entropy.coding import SliceDecoder, SliceEncoder
+from lic_fast.errors import LatentError, StreamError
+from lic_fast.models.layers import slice_networks
+from lic_fast.runtime.coding import (
     decode_hyperlatent,
     encode_messages,
     hyperlatent_message,
     open_stream,
 )
-from lic_fast.errors import LatentError, StreamError
-from lic_fast.models.layers import slice_networks
 from lic_fast.stream_layout import StreamLayout
 
 every_layout = pytest.mark.parametrize("layout", StreamLayout)

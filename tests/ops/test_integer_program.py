@@ -209,13 +209,13 @@ def test_programs_that_make_no_sense_are_refused():
         with pytest.raises(ValueError, match=match):
             IntegerProgram(b.maps, steps, inputs, outputs)
 
-    refused([attention, layers], "nobody wrote")
+    refused([attention, layers], "no step wrote")
     refused([layers, layers, attention], "has been written")
-    refused([layers, attention], "no map that a step wrote", outputs=[7])
-    refused([layers, attention], "no map that a step wrote", outputs=[0])
+    refused([layers, attention], "no whole map", outputs=[7])
+    refused([layers, attention], "no whole map", outputs=[0])
     refused([layers, attention], "twice", inputs=[0, 0])
     refused([layers, attention], "inputs and outputs", outputs=[])
-    refused([layers._replace(x=9), attention], "nobody wrote")
+    refused([layers._replace(x=9), attention], "no step wrote")
     refused([layers._replace(values=2, residual=None), attention], "does not fit")
     refused([layers, attention._replace(window_size=3)], "table must be")
     refused([layers, attention._replace(shift=4)], "shift")

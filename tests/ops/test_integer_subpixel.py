@@ -21,14 +21,13 @@ from tests.ops.test_integer_program import Builder
 
 def subpixel(b, x, channels, up, *, halves, bits, kernel):
     """A step with both kinds of output: what it writes as floats, and as activations."""
-    form = {"kernel": kernel, "halves": halves, "bits": bits, "activation": "leaky_relu"}
-    read = b.maps[x].channels
-    made = [Layer(**parameters(read, channels, b.generator, **form)) for _ in range(up * up)]
-    phases = [layer._replace(output=made[0].output) for layer in made]
+    form = {"kernel": kernel, "halves": halves, "bits": 0, "activation": "leaky_relu"}
+    wide = parameters(b.maps[x].channels, channels * up * up, b.generator, **form)
+    layer = Layer(**{**wide, "output": b.quantizer(channels, bits)})
     scale = up * b.maps[x].scale
     b.maps += [Map(channels, 0, scale), Map(channels, bits // 7, scale)]
     values, written = len(b.maps) - 2, len(b.maps) - 1
-    b.steps.append(SubpixelStep(phases, x, values, written))
+    b.steps.append(SubpixelStep(layer, up, x, values, written))
     return values, written
 
 
@@ -98,6 +97,6 @@ def test_maps_of_other_sides_are_refused():
             IntegerProgram([b.maps[0], *maps_of], b.steps, [given_map], [1])
     with pytest.raises(ValueError, match="scale of 1"):
         IntegerProgram([Map(4, 2, 2), *b.maps[1:]], b.steps, [given_map], [1])
-    step = b.steps[0]._replace(phases=b.steps[0].phases[:3])
-    with pytest.raises(ValueError, match="r x r"):
-        IntegerProgram(b.maps, [step], [given_map], [1])
+    for up in (0, 5):
+        with pytest.raises(ValueError, match="pixels"):
+            IntegerProgram(b.maps, [b.steps[0]._replace(up=up)], [given_map], [1])

@@ -21,14 +21,10 @@ import torch
 
 import lic_fast
 from lic_fast.entropy import LatentStreams
-from lic_fast.entropy.coding import (
-    SliceDecoder,
-    SliceEncoder,
-    encode_messages,
-    hyperlatent_message,
-)
+from lic_fast.entropy.coding import SliceDecoder, SliceEncoder
 from lic_fast.errors import LicFastError
 from lic_fast.models import base
+from lic_fast.runtime.coding import encode_messages, hyperlatent_message
 from lic_fast.stream_layout import StreamLayout
 from tests.portability.configurations import BASE, CONFIGURATIONS, Configuration
 from tests.portability.interpreted import check_that_all_were_launched, launch_on_the_cpu

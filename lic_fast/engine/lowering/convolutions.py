@@ -7,8 +7,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.registry import lowers
+from lic_fast.engine.unsupported import Unsupported
 from lic_fast.engine.values import Value
 from lic_fast.ops.subpixel import is_subpixel
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.registry import lowers
+from lic_fast.engine.unsupported import Unsupported
 from lic_fast.engine.values import Value
 from lic_fast.models.layers import WindowAttention
 from lic_fast.models.stf_resampling import PatchMerging, PatchSplit

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.registry import lowers
+from lic_fast.engine.unsupported import Unsupported
 from lic_fast.engine.values import Value
 
 __all__: list[str] = []

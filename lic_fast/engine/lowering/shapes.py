@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lic_fast.engine.graph import Unsupported
 from lic_fast.engine.registry import lowers
+from lic_fast.engine.unsupported import Unsupported
 from lic_fast.engine.values import Value
 
 __all__: list[str] = []

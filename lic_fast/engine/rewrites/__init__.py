@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lic_fast.engine.graph import Graph, Unsupported
 from lic_fast.engine.rewrites import activations, norms, pixels, sums
+from lic_fast.engine.unsupported import Unsupported
+from lic_fast.runtime.graph import Graph
 
 __all__ = ["rewritten"]
 

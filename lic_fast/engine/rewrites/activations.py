@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lic_fast.engine.graph import Graph, Node
+from lic_fast.runtime.graph import Graph, Node
 
 __all__ = ["activated"]
 

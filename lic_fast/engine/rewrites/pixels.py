@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from lic_fast.engine.graph import Graph, Node
 from lic_fast.ops.subpixel import pixels_first
+from lic_fast.runtime.graph import Graph, Node
 
 __all__ = ["pointwise", "shuffled"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lic_fast.engine.graph import Graph, Node
+from lic_fast.runtime.graph import Graph, Node
 
 __all__ = ["gate", "residual", "twice"]
 

@@ -22,6 +22,7 @@ from lic_fast.ops.integer_layer import Activation, Quantizer
 from lic_fast.ops.integer_network import IntegerNetwork, Layer
 from lic_fast.ops.plain import known, plain, unwatched
 from lic_fast.ops.prepared import prepared
+from lic_fast.runtime import integer
 
 __all__ = ["ACTIVATIONS", "IntegerChain", "integer_chain", "layer_of"]
 
@@ -181,7 +182,9 @@ class _Segment:
         return out
 
 
-def layer_of(conv: IntegerConv2d, activation: Activation, output: Quantizer | None) -> Layer:
+def layer_of(
+    conv: IntegerConv2d, activation: Activation, output: integer.Quantizer | None
+) -> Layer:
     """An integer convolution as a layer of a network, which does not keep the buffers alive."""
     return Layer(
         conv.weight.detach(),

@@ -14,11 +14,9 @@ from lic_fast.entropy.integer.quantizer import HEADROOM, quantizer_of
 from lic_fast.entropy.integer.recorded import Recorded
 from lic_fast.ops import exact
 from lic_fast.ops.exact_layer_norm import LARGEST, exact_layer_norm
+from lic_fast.ops.integer_program import LEAST_ROOTED
 
 __all__ = ["ExactGDN", "ExactLayerNorm"]
-
-# Below this the norm of a GDN, positive in floating point, counts as this.
-_SMALLEST_NORM = 2.0**-20
 
 
 class ExactLayerNorm(FixedDtype):
@@ -99,6 +97,9 @@ class ExactGDN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) float32 to (B, C, H, W) float32."""
+        if isinstance(x, Recorded):
+            return cast(Any, x).gdn(self)
         norm = self.mix(x * x)
-        norm = exact.sqrt(torch.where(norm > _SMALLEST_NORM, norm, _SMALLEST_NORM))
+        # Positive in floating point.
+        norm = exact.sqrt(torch.where(norm > LEAST_ROOTED, norm, LEAST_ROOTED))
         return x * norm if self.inverse else x / norm

@@ -8,34 +8,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lic_fast import _C
-from lic_fast.entropy.integer.program import RecordedProgram, program_of
+from lic_fast.entropy.integer.program import program_of
 from lic_fast.entropy.integer.recorded import Recorded, UnrecordableError
-from lic_fast.entropy.integer.slices import (
-    Floats,
-    IntegerSlices,
-    Quantize,
-    networks_of,
-    numbers_of,
-)
+from lic_fast.entropy.integer.slices import Quantize, by_arrays, map_of, networks_of, slices_of
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.held import held
+from lic_fast.ops.integer_program import arrays_of
 from lic_fast.ops.plain import plain_network
 from lic_fast.ops.threads import threads
+from lic_fast.runtime.entropy_path import EntropyPath, Network, PackedEntropyPath
 
 if TYPE_CHECKING:
     from lic_fast.entropy.slices import SliceNetworks
 
-__all__ = ["IntegerPath", "integer_path"]
+__all__ = ["integer_path", "path_of", "run_path"]
 
 
 def integer_path(
     mean: nn.Module, scale: nn.Module, networks: SliceNetworks, z_hat: Tensor
-) -> IntegerPath | None:
+) -> PackedEntropyPath | None:
     """The entropy path as programs, None if it may not run as such here or is no such path.
 
     Args:
@@ -49,65 +43,53 @@ def integer_path(
     roots, form = networks_of(networks)
     roots = [mean, scale, *roots]
     channels = z_hat.shape[1]
-    key = ("integer path", form, channels)
-    return held(key, roots, lambda: IntegerPath.made_of(mean, scale, networks, channels))
+
+    def build() -> PackedEntropyPath | None:
+        try:
+            return PackedEntropyPath(path_of(mean, scale, networks, channels))
+        except (UnrecordableError, ValueError):
+            return None
+
+    return held(("integer path", form, channels), roots, build)
 
 
-class IntegerPath:
-    """Programs of the hyper-syntheses and of the slices.
+def path_of(
+    mean: nn.Module, scale: nn.Module, networks: SliceNetworks, channels: int
+) -> EntropyPath:
+    """The entropy path in arrays.
 
     Args:
-        hyper: The programs of the means and of the scales.
-        slices: Those of the slices.
+        mean: The hyper-synthesis of means.
+        scale: The hyper-synthesis of scales.
+        networks: The networks of the slices.
+        channels: Of the hyperlatents.
+
+    Raises:
+        UnrecordableError: There is no program for one of them, or it is watched.
     """
-
-    def __init__(self, hyper: list[RecordedProgram], slices: IntegerSlices) -> None:
-        self._hyper = hyper
-        self._numbers = [numbers_of(program.quantizer) for program in hyper]
-        self._slices = slices
-
-    @classmethod
-    def made_of(
-        cls, mean: nn.Module, scale: nn.Module, networks: SliceNetworks, channels: int
-    ) -> IntegerPath | None:
-        """The path, None if there are no programs for it or if it is watched."""
-        if not plain_network(mean, scale):
-            return None
-        try:
-            hyper = [_program(network, channels) for network in (mean, scale)]
-        except UnrecordableError:
-            return None
-        slices = IntegerSlices.made_of(networks)
-        return None if slices is None else cls(hyper, slices)
-
-    def run(self, z_hat: Tensor, quantize: Quantize) -> tuple[Tensor, Tensor, Tensor]:
-        """Decoded latents, means and scales; see :mod:`lic_fast.entropy.slices`.
-
-        Args:
-            z_hat: (B, N, H, W) float32.
-            quantize: As there.
-        """
-        means, scales = self.hyperprior(z_hat)
-        return self._slices.run(means, scales, quantize)
-
-    def hyperprior(self, z_hat: Tensor) -> list[Floats]:
-        """The shares of means and scales, each (B, r * H, r * W, M)."""
-        x = z_hat.detach().permute(0, 2, 3, 1).numpy()
-        batch, rows, columns, _ = x.shape
-        count = threads()
-        calls, results = [], []
-        for program, numbers in zip(self._hyper, self._numbers, strict=True):
-            halves = list(np.empty((numbers[2] // 7, *x.shape), np.uint8))
-            _C.exact_quantize(x, *numbers, halves, count)
-            (up,), (number,) = program.scales, program.program.outputs
-            shape = (batch, rows * up, columns * up, program.program.maps[number].channels)
-            out: Floats = np.empty(shape, np.float32)
-            results.append(out)
-            calls.append((program.program.packed, [halves], [[out]]))
-        _C.run_integer_programs(calls, count)
-        return results
+    if not plain_network(mean, scale):
+        raise UnrecordableError("a hyper-synthesis is watched")
+    with torch.no_grad():
+        hyper = [_program(network, channels) for network in (mean, scale)]
+        return EntropyPath(hyper, slices_of(networks))
 
 
-def _program(network: Any, channels: int) -> RecordedProgram:
+def run_path(
+    path: PackedEntropyPath, z_hat: Tensor, quantize: Quantize
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Decoded latents, means and scales; see :mod:`lic_fast.entropy.slices`.
+
+    Args:
+        path: The programs.
+        z_hat: (B, N, H, W) float32.
+        quantize: As there.
+    """
+    x = z_hat.detach().permute(0, 2, 3, 1).numpy()
+    y_hat, means, scales = path.run(x, by_arrays(quantize), threads())
+    return map_of(y_hat), map_of(means), map_of(scales)
+
+
+def _program(network: Any, channels: int) -> Network:
     given = Recorded.input(channels)
-    return program_of(given, [(network(given), None)])
+    found: Network = arrays_of(program_of(given, [(network(given), None)]))
+    return found

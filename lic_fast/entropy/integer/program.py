@@ -9,12 +9,10 @@ from torch import Tensor
 
 from lic_fast.entropy.integer.chain import layer_of
 from lic_fast.entropy.integer.recorded import Node, Recorded, UnrecordableError
-from lic_fast.ops.integer_layer import Quantizer
-from lic_fast.ops.integer_network import Layer
 from lic_fast.ops.integer_program import (
     AttentionStep,
+    ElementStep,
     GateStep,
-    IntegerProgram,
     LayersStep,
     Map,
     NormStep,
@@ -22,30 +20,25 @@ from lic_fast.ops.integer_program import (
     Step,
     SubpixelStep,
 )
+from lic_fast.runtime.entropy_path import Network
+from lic_fast.runtime.integer import Element, Program, Quantizer
 
-__all__ = ["Output", "RecordedProgram", "program_of"]
+__all__ = ["Output", "program_of"]
+
+_ELEMENTS: dict[str, Element] = {
+    "add": "add",
+    "square": "square",
+    "times_root": "times_root",
+    "over_root": "over_root",
+}
+"""Kinds of nodes that are elements of a step."""
 
 Output = tuple[Recorded, Quantizer | None]
 """A map, as activations if there is a quantizer."""
 
 
-class RecordedProgram:
-    """A program with one input.
-
-    Attributes:
-        program: The steps.
-        quantizer: Of the input.
-        scales: Of the outputs' sides to the input's.
-    """
-
-    def __init__(self, program: IntegerProgram, quantizer: Quantizer) -> None:
-        self.program = program
-        self.quantizer = quantizer
-        self.scales = [program.maps[i].scale for i in program.outputs]
-
-
-def program_of(given: Recorded, outputs: Sequence[Output]) -> RecordedProgram:
-    """The program that makes the outputs of the activations of what is given.
+def program_of(given: Recorded, outputs: Sequence[Output]) -> Network:
+    """The program, of tensors, that makes the outputs of the activations of what is given.
 
     Raises:
         UnrecordableError: A map is used in a way that programs have no step for.
@@ -78,13 +71,17 @@ class _Lowering:
         self._steps: list[Step] = []
         self._values: dict[Node, int] = {}
         self._activations: dict[Node, list[tuple[Quantizer, int]]] = {n: [] for n in self._nodes}
+        self._parts: dict[Node, list[tuple[Quantizer, int]]] = {n: [] for n in self._nodes}
+        for node in reversed(self._nodes):
+            if node.kind == "concat":
+                self._place_parts(node)
 
     def _note_reads(self, node: Node) -> None:
         for operand in node.operands:
             self._readers[operand].append(node)
             if node.kind == "layer":
                 self._want(operand, node.module.quantizer)
-            else:
+            elif node.kind != "concat":
                 self._floats.add(operand)
         if node.residual is not None:
             self._readers[node.residual].append(node)
@@ -94,7 +91,28 @@ class _Lowering:
         if not any(_same(quantizer, other) for other in self._wanted[node]):
             self._wanted[node].append(quantizer)
 
-    def result(self) -> RecordedProgram:
+    def _place_parts(self, node: Node) -> None:
+        """Has the parts of a map side by side be written where it is."""
+        if node in self._floats:
+            raise UnrecordableError("maps side by side are not only read as activations")
+        for quantizer in self._wanted[node]:
+            halves = quantizer.bits // 7
+            base = self._new(Map(node.channels, halves, node.scale))
+            self._activations[node].append((quantizer, base))
+            first = 0
+            for part in node.operands:
+                end = first + part.channels
+                own = Quantizer(
+                    quantizer.inverse_step[first:end], quantizer.zero[first:end], quantizer.bits
+                )
+                if part.kind == "concat" or any(_same(own, q) for q, _ in self._parts[part]):
+                    raise UnrecordableError("a map is part of two others")
+                place = self._new(Map(part.channels, halves, node.scale, base, first))
+                self._parts[part].append((own, place))
+                self._want(part, own)
+                first = end
+
+    def result(self) -> Network:
         wanted = self._wanted.get(self._given, [])
         if len(wanted) != 1 or self._given in self._floats:
             raise UnrecordableError("what is given must be read as activations, always the same")
@@ -103,14 +121,18 @@ class _Lowering:
             if node.kind == "layer":
                 if not self._hidden(node):
                     self._add_layers(node)
-            elif node is not self._given:
+            elif node.kind in _ELEMENTS:
+                self._add_element(node)
+            elif node.kind == "split":
+                self._add_split(node)
+            elif node is not self._given and node.kind != "concat":
                 self._add_other(node)
         outputs = [
             self._values[node] if quantizer is None else self._read(node, quantizer)
             for node, quantizer in self._outputs
         ]
         inputs = [self._read(self._given, wanted[0])]
-        return RecordedProgram(IntegerProgram(self._maps, self._steps, inputs, outputs), wanted[0])
+        return Network(Program(self._maps, self._steps, inputs, outputs), wanted[0])
 
     def _hidden(self, node: Node) -> bool:
         """Whether the map behind a layer is only the next layer's input."""
@@ -128,28 +150,53 @@ class _Lowering:
         nodes = [last]
         while nodes[0].operands[0].kind == "layer" and self._hidden(nodes[0].operands[0]):
             nodes.insert(0, nodes[0].operands[0])
-        wanted: list[Quantizer | None] = [*self._wanted[last]]
-        output, *others = wanted or [None]
         following = [node.module.quantizer for node in nodes[1:]]
-        values = None
-        if last in self._floats or others:
-            values = self._values[last] = self._new(Map(last.channels, 0, last.scale))
+        output, values, activations = self._results(last)
         residual = None if last.residual is None else self._values[last.residual]
         source = self._read(nodes[0].operands[0], nodes[0].module.quantizer)
-        activations = None if output is None else self._new_activations(last, output)
         if last.up > 1:
-            phases = _phases(last, output)
-            self._steps.append(SubpixelStep(phases, source, values, activations))
+            layer = layer_of(last.module, last.activation, output)
+            self._steps.append(SubpixelStep(layer, last.up, source, values, activations))
         else:
             layers = [
                 layer_of(node.module, node.activation, quantizer)
                 for node, quantizer in zip(nodes, [*following, output], strict=True)
             ]
             self._steps.append(LayersStep(layers, source, residual, values, activations))
-        for other in others:
-            assert values is not None
-            assert other is not None
-            self._steps.append(QuantizeStep(other, values, self._new_activations(last, other)))
+        self._quantize_for_others(last)
+
+    def _results(self, node: Node) -> tuple[Quantizer | None, int | None, int | None]:
+        """The quantizer of what a step writes, its map of values, that of its activations."""
+        wanted = self._wanted[node]
+        values = activations = None
+        if node in self._floats or len(wanted) > 1:
+            values = self._values[node] = self._new(Map(node.channels, 0, node.scale))
+        if wanted:
+            activations = self._new_activations(node, wanted[0])
+        return (wanted[0] if wanted else None), values, activations
+
+    def _quantize_for_others(self, node: Node) -> None:
+        """Steps for all quantizers but that of the step itself."""
+        for other in self._wanted[node][1:]:
+            to = self._new_activations(node, other)
+            self._steps.append(QuantizeStep(other, self._values[node], to))
+
+    def _add_element(self, node: Node) -> None:
+        x, *others = [self._values[operand] for operand in node.operands]
+        y = others[0] if others else None
+        quantizer, values, activations = self._results(node)
+        kind = _ELEMENTS[node.kind]
+        self._steps.append(ElementStep(kind, quantizer, x, y, values, activations))
+        self._quantize_for_others(node)
+
+    def _add_split(self, node: Node) -> None:
+        whole = self._values[node.operands[0]]
+        base, first = self._maps[whole].base, self._maps[whole].first + node.first
+        base = whole if base is None else base
+        self._values[node] = self._new(Map(node.channels, 0, node.scale, base, first))
+        for quantizer in self._wanted[node]:
+            to = self._new_activations(node, quantizer)
+            self._steps.append(QuantizeStep(quantizer, self._values[node], to))
 
     def _add_other(self, node: Node) -> None:
         # A sigmoid or a product is part of a gate, which reads what they read.
@@ -178,24 +225,15 @@ class _Lowering:
         return len(self._maps) - 1
 
     def _new_activations(self, node: Node, quantizer: Quantizer) -> int:
-        made = self._new(Map(node.channels, quantizer.bits // 7, node.scale))
+        places = (place for known, place in self._parts[node] if _same(known, quantizer))
+        made = next(places, None)
+        if made is None:
+            made = self._new(Map(node.channels, quantizer.bits // 7, node.scale))
         self._activations[node].append((quantizer, made))
         return made
 
     def _read(self, node: Node, quantizer: Quantizer) -> int:
         return next(made for known, made in self._activations[node] if _same(known, quantizer))
-
-
-def _phases(node: Node, output: Quantizer | None) -> list[Layer]:
-    """A layer for each of the r x r pixels of a shuffle, whose channels are (M, r, r) before it."""
-    layer = layer_of(node.module, node.activation, output)
-    pixels = node.up * node.up
-    return [
-        layer._replace(
-            weight=layer.weight[k::pixels], bias=layer.bias[k::pixels], scale=layer.scale[k::pixels]
-        )
-        for k in range(pixels)
-    ]
 
 
 def _ordered(last: Iterable[Node]) -> list[Node]:

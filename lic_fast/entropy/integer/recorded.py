@@ -11,13 +11,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from lic_fast.ops.integer_layer import Activation
 
 __all__ = ["Kind", "Node", "Recorded", "UnrecordableError"]
 
-Kind = Literal["input", "layer", "norm", "attention", "sigmoid", "product", "gate"]
+Kind = Literal[
+    "input",
+    "layer",
+    "norm",
+    "attention",
+    "sigmoid",
+    "product",
+    "gate",
+    "add",
+    "square",
+    "times_root",
+    "over_root",
+    "split",
+    "concat",
+]
 
 _CHANNELS_LAST = (0, 2, 3, 1)
 _CHANNELS_FIRST = (0, 3, 1, 2)
@@ -39,6 +54,7 @@ class Node:
         activation: Behind a layer.
         residual: What a layer adds before that, or None.
         up: By how much a layer's output is shuffled up; 1 for not.
+        first: Of a split, the first of the operand's channels that it has.
     """
 
     kind: Kind
@@ -48,6 +64,7 @@ class Node:
     activation: Activation = "none"
     residual: Node | None = field(default=None)
     up: int = 1
+    first: int = 0
 
     @property
     def scale(self) -> int:
@@ -84,6 +101,22 @@ class Recorded:
         """Behind an :class:`~lic_fast.entropy.integer.attention.IntegerWindowAttention`."""
         return Recorded(Node("attention", len(module.value_step), [self.node], module))
 
+    def gdn(self, module: Any) -> Recorded:
+        """Behind an :class:`~lic_fast.entropy.integer.norm.ExactGDN`."""
+        channels = self.node.channels
+        norm = Node("layer", channels, [Node("square", channels, [self.node])], module.mix)
+        kind: Kind = "times_root" if module.inverse else "over_root"
+        return Recorded(Node(kind, channels, [self.node, norm]))
+
+    def chunk(self, chunks: int, dim: int) -> tuple[Recorded, ...]:
+        """Equal parts of the channels; anything else is refused."""
+        channels = self.node.channels
+        if dim != 1 or channels % chunks:
+            raise UnrecordableError(f"no step makes {chunks} of {channels} in dimension {dim}")
+        count = channels // chunks
+        parts = range(0, channels, count)
+        return tuple(Recorded(Node("split", count, [self.node], first=first)) for first in parts)
+
     def sigmoid(self) -> Recorded:
         """The logistic function."""
         return Recorded(Node("sigmoid", self.node.channels, [self.node]))
@@ -102,10 +135,15 @@ class Recorded:
         return Recorded(Node("product", self.node.channels, [self.node, gate.operands[0]]))
 
     def __add__(self, other: Any) -> Recorded:
-        """Such a product plus a map."""
+        """The sum of two maps; of such a product and a map it is a gate."""
+        added = _node(other)
+        if self.node.channels != added.channels:
+            raise UnrecordableError("no step adds maps of other channels")
         if self.node.kind != "product":
-            raise UnrecordableError("no step adds but behind a product or a layer")
-        return Recorded(Node("gate", self.node.channels, [*self.node.operands, _node(other)]))
+            return Recorded(Node("add", self.node.channels, [self.node, added]))
+        return Recorded(Node("gate", self.node.channels, [*self.node.operands, added]))
+
+    add_ = __add__
 
     def shuffled(self, factor: int) -> Recorded:
         """Behind a pixel shuffle, of a layer alone."""
@@ -120,9 +158,12 @@ class Recorded:
     def __torch_function__(
         cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Refuses the functions of PyTorch, which look for this, but for the pixel shuffle."""
+        """Refuses the functions of PyTorch, which look for this, but for those that steps do."""
         if function is nn.functional.pixel_shuffle and not kwargs and len(args) == 2:
             return args[0].shuffled(args[1])
+        if function is torch.cat and not kwargs and len(args) == 2 and args[1] == 1:
+            parts = [_node(part) for part in args[0]]
+            return cls(Node("concat", sum(part.channels for part in parts), parts))
         raise UnrecordableError(f"no step for {function}")
 
     def __getattr__(self, name: str) -> Any:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from lic_fast.entropy.integer.conv import IntegerConv2d
 from lic_fast.errors import CheckpointError
 from lic_fast.models.base import SliceCompressionModel
+from lic_fast.models.portable.data import model_data
 from lic_fast.models.portable.twins import become_portable
+from lic_fast.runtime.description import EXTRA
+from lic_fast.runtime.file import METADATA, VERSION, described, to_bytes
 
 __all__ = [
-    "METADATA",
     "fill_portable",
     "has_integers",
     "is_portable",
@@ -25,34 +25,27 @@ __all__ = [
     "stated_fingerprint",
 ]
 
-METADATA = "lic_fast"
-"""Key of a safetensors file's metadata under which this project's stand, as JSON."""
-
-_VERSION = 1
+_WITHOUT_GRAPH = 1
+"""The version of files that hold a state dict alone."""
 
 
 def portable_file(model: SliceCompressionModel) -> bytes:
-    """The bytes of a safetensors file that :func:`lic_fast.load` reads.
+    """The bytes of a safetensors file that :func:`lic_fast.load` and the runtime read.
 
     Weights of the transforms are in float16 where that loses nothing. The
-    metadata name the architecture, its arguments and the fingerprint.
+    metadata name the architecture, its arguments and the fingerprint, and hold the
+    networks as graphs, which :func:`lic_fast.runtime.load` runs without PyTorch.
 
     Raises:
-        ValueError: The model is not portable.
+        ValueError: The model is not portable, or one of its networks is watched or changed.
     """
     if not model.portable:
         raise ValueError("the model is not portable: make_portable makes one that is")
     entries = {
-        name: _compact(value.detach().cpu().contiguous())
+        name: _compact(value.detach().cpu().contiguous()).numpy()
         for name, value in model.state_dict().items()
     }
-    described = {
-        "portable": _VERSION,
-        "architecture": model.architecture,
-        "arguments": model.arguments,
-        "fingerprint": model.fingerprint().hex(),
-    }
-    return save(entries, metadata={METADATA: json.dumps(described)})
+    return to_bytes(model_data(model), entries, model.arguments)
 
 
 def largest_sums(model: SliceCompressionModel) -> dict[str, int]:
@@ -81,23 +74,13 @@ def is_portable(metadata: Mapping[str, str]) -> bool:
     """
     if METADATA not in metadata:
         return False
-    described = _described(metadata)
-    version = described.get("portable", 0)
-    if version not in (0, _VERSION):
+    stated = described(metadata)
+    version = stated.get("portable", 0)
+    if version not in (0, _WITHOUT_GRAPH, VERSION):
         raise CheckpointError(
-            f"a portable model of version {version!r}; this lic_fast reads version {_VERSION}"
+            f"a portable model of version {version!r}; this lic_fast reads version {VERSION}"
         )
     return bool(version)
-
-
-def _described(metadata: Mapping[str, str]) -> dict[str, Any]:
-    try:
-        described = json.loads(metadata[METADATA])
-    except (ValueError, RecursionError):
-        described = None
-    if not isinstance(described, dict):
-        raise CheckpointError(f"its metadata under {METADATA!r} are damaged")
-    return described
 
 
 def has_integers(entries: Mapping[str, Any]) -> bool:
@@ -107,7 +90,7 @@ def has_integers(entries: Mapping[str, Any]) -> bool:
 
 def stated_fingerprint(metadata: Mapping[str, str]) -> str:
     """The fingerprint that a portable model's file states."""
-    return str(_described(metadata).get("fingerprint"))
+    return str(described(metadata).get("fingerprint"))
 
 
 def fill_portable(
@@ -126,6 +109,8 @@ def fill_portable(
     """
     become_portable(model)
     expected = model.state_dict()
+    # Arrays of the graph that are no entries.
+    entries = {name: value for name, value in entries.items() if not name.startswith(EXTRA)}
     complete = {}
     for name, wanted in expected.items():
         if name not in entries:

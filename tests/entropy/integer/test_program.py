@@ -7,13 +7,20 @@ import torch
 from torch import nn
 
 from lic_fast import backend
+from lic_fast.entropy.integer.path import integer_path
 from lic_fast.entropy.integer.program import program_of
 from lic_fast.entropy.integer.recorded import Recorded, UnrecordableError
 from lic_fast.entropy.integer.slices import integer_slices
 from lic_fast.entropy.slices import run_slices
-from lic_fast.models import TCM, WACNN
+from lic_fast.models import TCM, WACNN, SymmetricalTransFormer
 from lic_fast.ops.exact_quantize import exact_quantize
-from lic_fast.ops.integer_program import GateStep, LayersStep, QuantizeStep, run_programs
+from lic_fast.ops.integer_program import (
+    GateStep,
+    IntegerProgram,
+    LayersStep,
+    QuantizeStep,
+    run_programs,
+)
 from tests.models.portable.making import portable
 
 
@@ -40,6 +47,21 @@ def test_slices_are_those_of_the_modules(model):
         expected = run_slices(networks, *given, rounded)
     for part in ("y_hat", "means", "scales"):
         assert torch.equal(getattr(found, part), getattr(expected, part))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("model", [SymmetricalTransFormer, TCM, WACNN])
+def test_hyper_syntheses_are_those_of_the_modules(model):
+    made = portable(model)
+    generator = torch.Generator().manual_seed(1)
+    shape = (2, made.entropy_bottleneck.channels, 4, 6)
+    z_hat = torch.randint(-9, 10, shape, generator=generator).float()
+    path = integer_path(made.h_mean_s, made.h_scale_s, made.slice_networks(), z_hat)
+    found = path.hyperprior(z_hat.permute(0, 2, 3, 1).numpy(), 2)
+    with backend("reference"):
+        expected = [network(z_hat) for network in (made.h_mean_s, made.h_scale_s)]
+    for share, wanted in zip(found, expected, strict=True):
+        assert torch.equal(torch.from_numpy(share).permute(0, 3, 1, 2), wanted)
 
 
 @torch.no_grad()
@@ -111,7 +133,7 @@ def test_maps_are_written_as_they_are_read():
         for half in halves:
             half.fill_(0)
     out[0][0] = torch.empty_like(expected).contiguous(memory_format=torch.channels_last)
-    run_programs([(made.program, [made.quantizer(x)], out)])
+    run_programs([(IntegerProgram(*made.program), [exact_quantize(x, *made.quantizer)], out)])
     for halves, values in zip(out, wanted, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(halves, values, strict=True))
     # A residual unit is one network, and the gate one step.
@@ -126,7 +148,10 @@ def test_what_no_step_does_is_refused():
     x = Recorded.input(4)
     for refused in (
         lambda: x * x,
-        lambda: x + x,
+        lambda: x + x.chunk(2, 1)[0],
+        lambda: x.chunk(3, 1),
+        lambda: x.chunk(2, 0),
+        lambda: torch.cat([x, x], 2),
         lambda: x * 0.5,
         lambda: x.sigmoid() * x + x,
         lambda: x.permute(0, 1, 3, 2),
@@ -143,6 +168,13 @@ def test_what_no_step_does_is_refused():
     for odd in (inner.sigmoid(), inner * inner.sigmoid(), norm(norm(inner))):
         with pytest.raises(UnrecordableError):
             program_of(given, [(odd, quantizer)])
-    for output in ((norm(inner), None), (given, None), (norm(given), quantizer)):
+    beside = torch.cat([inner, inner], 1)
+    for output in (
+        (norm(inner), None),
+        (given, None),
+        (norm(given), quantizer),
+        (beside, None),
+        (torch.cat([beside, inner], 1), quantizer),
+    ):
         with pytest.raises(UnrecordableError):
             program_of(given, [output])

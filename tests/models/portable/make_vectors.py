@@ -17,10 +17,11 @@ import torch
 from safetensors.torch import load, save
 
 import lic_fast
-from lic_fast.entropy.coding import SliceEncoder, encode_messages, hyperlatent_message
+from lic_fast.entropy.coding import SliceEncoder
 from lic_fast.models import TCM, WACNN, SliceCompressionModel
 from lic_fast.models.portable import portable_file
 from lic_fast.models.portable.maps import ENTROPY_PATH
+from lic_fast.runtime.coding import encode_messages, hyperlatent_message
 from lic_fast.stream_layout import StreamLayout
 from tests.models.portable.making import calibration
 from tests.models.tiny import ARGUMENTS

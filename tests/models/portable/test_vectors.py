@@ -14,7 +14,8 @@ from safetensors.torch import load
 from lic_fast import backend, zoo
 from lic_fast.codec import read_picture
 from lic_fast.entropy import symbols_checksum
-from lic_fast.entropy.coding import SliceDecoder, decode_hyperlatent, open_stream
+from lic_fast.entropy.coding import SliceDecoder
+from lic_fast.runtime.coding import decode_hyperlatent, open_stream
 from lic_fast.stream_layout import StreamLayout
 from tests.models.portable.independent_decoder import Model
 from tests.models.portable.make_vectors import FOLDER, MODELS, expected, model_of

@@ -1,7 +1,8 @@
-"""Graphs: what a network computes, as nodes on numbered maps.
+"""Graphs: what a network in floating point computes, as nodes on numbered maps.
 
-Capture writes them, rewrites turn them into others that compute the same, and
-:mod:`~lic_fast.engine.program` and :mod:`~lic_fast.engine.by_operators` run them.
+:mod:`lic_fast.engine` captures them and rewrites them into others that compute the same; a portable
+model's file holds them. :mod:`lic_fast.runtime.program` and :mod:`lic_fast.engine.by_operators` run
+them. Weights are tensors in :mod:`lic_fast.engine`, arrays in :mod:`lic_fast.runtime`.
 
 Maps are (B, H, W, C) or (B, C, H, W) alike: a node works on the channels of pixels, whichever way a
 network's tensors have them. The kinds of nodes, with x, y, ... for their inputs:
@@ -37,13 +38,11 @@ concat                x, y, ...: channels one after the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
-__all__ = ["BINARY", "UNARY", "Graph", "Node", "Unsupported"]
+__all__ = ["BINARY", "UNARY", "Graph", "Node"]
 
 UNARY = (
     "relu",
@@ -70,21 +69,17 @@ BINARY = (
 )
 
 
-class Unsupported(Exception):
-    """Why something is no program: its text says it to a user."""
-
-
 @dataclass(frozen=True, eq=False)
 class Node:
     """An operator of a graph.
 
     Attributes:
-        kind: See :mod:`lic_fast.engine.graph`.
+        kind: See :mod:`lic_fast.runtime.graph`.
         inputs: Numbers of the maps that it reads.
         output: Number of the map that it makes.
         channels: Of the output.
         attributes: Numbers and names, by the names of the table.
-        weights: Tensors, by the names of the table; None for a bias that is not there.
+        weights: Tensors or arrays, by the names of the table; None for a bias that is not there.
     """
 
     kind: str
@@ -92,7 +87,7 @@ class Node:
     output: int
     channels: int
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    weights: Mapping[str, Tensor | None] = field(default_factory=dict)
+    weights: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         """An attribute or a weight; None if there is none of this name."""
@@ -105,7 +100,7 @@ class Node:
         inputs: Sequence[int] | None = None,
         output: int | None = None,
         channels: int | None = None,
-        weights: Mapping[str, Tensor | None] | None = None,
+        weights: Mapping[str, Any] | None = None,
         **attributes: Any,
     ) -> Node:
         """The same with other parts; attributes and weights are added to those that there are."""
@@ -163,6 +158,17 @@ class Graph:
             if other is not node
         )
         return Graph(nodes, self.inputs, self.channels, tuple(map(number, self.outputs)))
+
+    def with_weights(self, function: Callable[[Any], Any]) -> Graph:
+        """With `function` of each weight in its place."""
+        nodes = []
+        for node in self.nodes:
+            weights = {
+                name: None if weight is None else function(weight)
+                for name, weight in node.weights.items()
+            }
+            nodes.append(node.changed(weights=weights))
+        return Graph(tuple(nodes), self.inputs, self.channels, self.outputs)
 
     def __str__(self) -> str:
         given = zip(self.inputs, self.channels, strict=True)
