@@ -52,7 +52,7 @@ class Writer:
             if name is not None:
                 return {"entry": name, "shape": list(array.shape), "pixels_first": r}
         name = f"{EXTRA}{len(self.extras)}"
-        self.extras[name] = np.ascontiguousarray(array)
+        self.extras[name] = np.asarray(array, order="C")
         self._known[_content(array)] = name
         return {"entry": name, "shape": list(array.shape), "pixels_first": 1}
 
@@ -96,7 +96,7 @@ class Writer:
 
 
 def _content(array: Array) -> tuple[Any, ...]:
-    array = np.ascontiguousarray(array)
+    array = np.asarray(array, order="C")
     if array.dtype == np.float16:
         array = array.astype(np.float32)
     return array.dtype.str, array.size, array.tobytes()

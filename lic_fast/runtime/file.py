@@ -101,7 +101,7 @@ def to_bytes(data: ModelData, entries: Arrays, arguments: Mapping[str, Any]) -> 
         "z_downsampling": data.z_downsampling,
         "graph": graph,
     }
-    every = {name: np.ascontiguousarray(array) for name, array in entries.items()}
+    every = {name: np.asarray(array, order="C") for name, array in entries.items()}
     every.update(writer.extras)
     stated["sha256"] = _digest(stated, every)
     return save(every, metadata={METADATA: json.dumps(stated, sort_keys=True)})
@@ -195,7 +195,7 @@ def _digest(stated: Mapping[str, Any], entries: Arrays) -> str:
     """SHA-256 of what is stated, as JSON with sorted keys, and of all entries by their names."""
     digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
     for name in sorted(entries):
-        array = np.ascontiguousarray(entries[name])
+        array = np.asarray(entries[name], order="C")
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.data)
     return digest.hexdigest()
