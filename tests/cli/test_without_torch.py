@@ -122,8 +122,6 @@ def test_an_exported_model_needs_no_torch(
     check_model_needs_no_torch(tmp_path, BLOCK, model, "exported")
 
 
-# Passes as soon as the files of the zoo hold programs; then this mark has to go.
-@pytest.mark.xfail(strict=True, reason="the files of the zoo hold no programs")
 @pytest.mark.parametrize("block", [BLOCK, "import sys\n"], ids=["not installed", "installed"])
 def test_the_zoo_s_models_need_no_torch(tmp_path: Path, block: str) -> None:
     check_model_needs_no_torch(tmp_path, block, None, "wacnn-nano-3")
