@@ -76,10 +76,10 @@ std::shared_ptr<const Plan> Program::plan(const std::vector<Size>& sizes, std::s
   return made;
 }
 
-void Program::run(const std::vector<Size>& sizes, const std::vector<Array<const float>>& inputs,
-                  const std::vector<Array<float>>& outputs, std::size_t band_rows, cpu::Isa isa,
+bool Program::run(const std::vector<Size>& sizes, const std::vector<Source>& inputs,
+                  const std::vector<Target>& outputs, std::size_t band_rows, cpu::Isa isa,
                   unsigned threads) const {
-  execute(graph_, *plan(sizes, band_rows, isa, threads), inputs, outputs, isa, threads);
+  return execute(graph_, *plan(sizes, band_rows, isa, threads), inputs, outputs, isa, threads);
 }
 
 std::size_t Program::memory(const std::vector<Size>& sizes, std::size_t band_rows, cpu::Isa isa,

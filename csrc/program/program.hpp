@@ -41,9 +41,10 @@ class Program {
   std::vector<Size> output_sizes(const std::vector<Size>& inputs) const;
 
   /// Computes the outputs of one image, in as many bands as the first output has bands of
-  /// `band_rows` rows; 0: as the environment's LIC_FAST_BAND_ROWS says, or as seems best.
-  void run(const std::vector<Size>& sizes, const std::vector<Array<const float>>& inputs,
-           const std::vector<Array<float>>& outputs, std::size_t band_rows, cpu::Isa isa,
+  /// `band_rows` rows; 0: as the environment's LIC_FAST_BAND_ROWS says, or as seems best. Maps of
+  /// pictures have the size of the picture and its padding. Returns what execute() does.
+  bool run(const std::vector<Size>& sizes, const std::vector<Source>& inputs,
+           const std::vector<Target>& outputs, std::size_t band_rows, cpu::Isa isa,
            unsigned threads) const;
 
   /// Bytes of memory that this takes.
