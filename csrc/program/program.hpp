@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cpu/isa.hpp"
+#include "cpu/once.hpp"
 #include "program/executor.hpp"
 #include "program/graph.hpp"
 #include "program/planner.hpp"
@@ -61,8 +62,11 @@ class Program {
                                    cpu::Isa isa, unsigned threads) const;
 
   const Graph graph_;
-  mutable std::mutex mutex_;
-  mutable std::list<std::pair<Key, std::shared_ptr<const Plan>>> plans_;  // the last used first
+  struct Plans {
+    std::mutex mutex;
+    std::list<std::pair<Key, std::shared_ptr<const Plan>>> last;  // the last used first
+  };
+  mutable cpu::Part<Plans> plans_;
 };
 
 }  // namespace lic_fast::program

@@ -7,6 +7,7 @@
 // late or of another map shows, and they fail where they get rows that they did not ask for.
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -17,6 +18,7 @@
 
 #include "check.hpp"
 #include "cpu/bfloat16.hpp"
+#include "cpu/once.hpp"
 #include "program/nodes.hpp"
 #include "program/program.hpp"
 
@@ -370,6 +372,34 @@ void check_memory() {
   CHECK(made.memory(size, 10, cpu::Isa::kScalar, 1) <= 7 * (10 + 2 + 6) * row);
 }
 
+/// Threads that ask for something at once get one of it, and where that fails the next one makes
+/// it.
+void check_once() {
+  for (int i = 0; i < 50; ++i) {
+    cpu::Once<std::vector<int>> once;
+    std::atomic<int> tried{0}, failed{0}, made{0};
+    const auto make = [&] {
+      if (++tried == 1) throw std::runtime_error("the first one");
+      ++made;
+      return std::make_unique<const std::vector<int>>(3, 7);
+    };
+    CHECK(once.found() == nullptr);
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 4; ++caller) {
+      callers.emplace_back([&] {
+        try {
+          const std::vector<int>& found = once.get(make);
+          CHECK(&found == once.found() && found.size() == 3 && found[2] == 7);
+        } catch (const std::runtime_error&) {
+          ++failed;
+        }
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    CHECK(made == 1 && failed == 1 && tried == 2);
+  }
+}
+
 template <class Build>
 void check_refused(const Build& build) {
   bool refused = false;
@@ -432,6 +462,7 @@ int main(int, char** arguments) {
   for (int i = 0; i < 200; ++i) check_bands(random);
   for (int i = 0; i < 400; ++i) check_pictures(random);
   check_memory();
+  check_once();
   check_refusals();
   check_contradictions();
   std::printf("%s: every check holds\n", arguments[0]);
