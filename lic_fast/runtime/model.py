@@ -166,11 +166,11 @@ class PortableModel:
         z_shape = (len(self._medians), *streams.shape)
         z_symbols = decode_hyperlatent(streams.z[0], z_shape, self._z_tables, streams.layout)
         reader = open_stream(streams.y[0], self._y_tables, streams.layout)
-        decoder = SliceDecoder(reader, self._scale_table, threads())
+        decoder = SliceDecoder(reader, self._scale_table, threads(), z_symbols)
         z_hat = z_symbols.transpose(1, 2, 0)[None].astype(np.float32) + self._medians
         y_hat, _, _ = self._path.run(np.ascontiguousarray(z_hat), decoder, threads())
         reader.finish()
-        actual = symbols_checksum(z_symbols, decoder.symbols)
+        actual = decoder.checksum
         if streams.checksums is not None and actual != streams.checksums[0]:
             raise ChecksumError(
                 f"image 0: the decoded symbols have checksum {actual:#010x}, those encoded had "
