@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "program/arena.hpp"
+#include "cpu/arena.hpp"
 #include "program/convert.hpp"
 
 namespace lic_fast::program {
@@ -126,7 +126,7 @@ class Execution {
 
 bool execute(const Graph& graph, const Plan& plan, const std::vector<Source>& inputs,
              const std::vector<Target>& outputs, cpu::Isa isa, unsigned threads) {
-  const ArenaPool::Arena arena(plan.bytes + kBeyond);
+  const cpu::ArenaPool::Arena arena(cpu::ArenaPool::maps, plan.bytes + kBeyond);
   Execution execution(graph, plan, arena.data());
   for (const PlannedTurn& turn : plan.turns) execution.run(turn, inputs, outputs, isa, threads);
   return execution.finite();
