@@ -38,15 +38,14 @@ class ArenaPool {
   /// A caller's own memory, at the begin of a cache line.
   class Arena {
    public:
-    explicit Arena(std::size_t bytes) : pool_(instance()), block_(pool_.take(bytes)) {}
-    ~Arena() { pool_.give_back(block_); }
+    explicit Arena(std::size_t bytes) : block_(instance().take(bytes)) {}
+    ~Arena() { instance().give_back(block_); }  // not the one that a fork may have left behind
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
     char* data() const { return block_.data; }
 
    private:
-    ArenaPool& pool_;
     const Block block_;
   };
 
