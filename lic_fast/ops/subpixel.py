@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lic_fast.ops.copies import dense
-
 __all__ = ["is_subpixel", "pixels_first", "shuffled", "subpixel_weight"]
 
 
@@ -26,7 +24,7 @@ def shuffled(x: Tensor, r: int) -> Tensor:
     """(B, H, W, r * r * C) in the order of :func:`pixels_first` to (B, r * H, r * W, C)."""
     batch, height, width, channels = x.shape
     x = x.reshape(batch, height, width, r, r, channels // (r * r))
-    return dense(x.transpose(2, 3)).view(batch, height * r, width * r, -1)
+    return x.transpose(2, 3).reshape(batch, height * r, width * r, -1)
 
 
 def is_subpixel(kernel: int, stride: int, padding: int, output_padding: int) -> bool:
