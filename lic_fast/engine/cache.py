@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 from types import MethodType
-from typing import Any
-from weakref import ReferenceType, WeakKeyDictionary, WeakMethod, ref
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import nn
@@ -33,12 +32,35 @@ from lic_fast.ops.state import State, modules_of
 
 __all__ = ["Entry", "cached", "entry_of", "entry_of_function"]
 
-_What = str | ReferenceType[Any]
 
-Key = tuple[_What, tuple[int, ...], Layout, tuple[int, ...]]
-"""Method or function, channels and layout of the inputs, identities of the further networks.
+class _Reference:
+    """A function by its identity, a bound method by those of its object and function.
 
-Functions are weak references: one may hold the network, and may be made anew at each call."""
+    It keeps nothing alive: a function may hold its network, and may be made anew at each call.
+    """
+
+    def __init__(self, function: Function) -> None:
+        parts: list[object] = [function]
+        if isinstance(function, MethodType):
+            parts = [function.__self__, function.__func__]
+        self._numbers = tuple(map(id, parts))
+        self._parts = [ref(part) for part in parts]
+
+    def lives(self) -> bool:
+        return all(part() is not None for part in self._parts)
+
+    def __hash__(self) -> int:
+        return hash(self._numbers)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Reference) or self._numbers != other._numbers:
+            return False
+        # No two objects that live have one number.
+        return self.lives() and other.lives()
+
+
+Key = tuple[str | _Reference, tuple[int, ...], Layout, tuple[int, ...]]
+"""Method or function, channels and layout of the inputs, identities of the further networks."""
 
 
 @dataclass
@@ -116,7 +138,7 @@ def _entry(
     networks: Sequence[nn.Module], what: str | Function, channels: Sequence[int], layout: Layout
 ) -> Entry:
     network = networks[0]
-    name = what if isinstance(what, str) else _weak(what)
+    name = what if isinstance(what, str) else _Reference(what)
     key = (name, tuple(channels), layout, tuple(map(id, networks[1:])))
     entries = _ENTRIES.get(network)
     found = None if entries is None else entries.get(key)
@@ -133,14 +155,9 @@ def _entry(
         return other
 
 
-def _weak(function: Function) -> ReferenceType[Any]:
-    """A reference by which a function is found again, a bound method by its object and class."""
-    return WeakMethod(function) if isinstance(function, MethodType) else ref(function)
-
-
 def _is_stale(key: Key, entry: Entry) -> bool:
     what = key[0]
-    return (not isinstance(what, str) and what() is None) or not entry.holds()
+    return (isinstance(what, _Reference) and not what.lives()) or not entry.holds()
 
 
 def cached(network: nn.Module) -> list[tuple[str, int, Layout]]:

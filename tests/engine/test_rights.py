@@ -226,3 +226,21 @@ def test_bound_methods_of_one_object_are_one_function():
         (entry,) = _ENTRIES[net].values()
         engine.run_networks(doubler.double, [net], x)
         assert list(_ENTRIES[net].values()) == [entry]
+
+
+class Equal(Doubler):
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return 7
+
+
+def test_methods_of_equal_objects_are_several_functions():
+    net, x = conv(), noise(1, 3, 16, 16)
+    first, second = Equal(), Equal()
+    second.factor = 3.0
+    with torch.no_grad():
+        for doubler in (first, second, first):
+            (out,) = engine.run_networks(doubler.double, [net], x)
+            torch.testing.assert_close(out, doubler.factor * net(x))
