@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from lic_fast import ops
 from lic_fast.ops.integer_conv2d import integer_conv2d
 
 SHAPES = {
@@ -51,6 +51,6 @@ def test_integer_conv2d(benchmark, name, kind):
             )
     else:
         floats = x.to(getattr(torch, kind))
-        wide = weight.float()
-        work = lambda: ops.conv2d(floats, wide, padding=(kernel // 2,) * 2, groups=groups)  # noqa: E731
+        wide = weight.to(floats.dtype)
+        work = lambda: F.conv2d(floats, wide, padding=kernel // 2, groups=groups)  # noqa: E731
     benchmark.pedantic(work, rounds=15, warmup_rounds=3)

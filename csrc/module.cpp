@@ -4,7 +4,6 @@
 
 #include "ans/bindings.hpp"
 #include "attention/bindings.hpp"
-#include "channels/bindings.hpp"
 #include "cpu/bindings.hpp"
 #include "direct/bindings.hpp"
 #include "engine/bindings.hpp"
@@ -20,7 +19,6 @@ PYBIND11_MODULE(_C, module) {
   module.doc() = "The compiled parts of lic_fast; use them through lic_fast.ans and lic_fast.rans.";
   lic_fast::ans::bind(module);
   lic_fast::attention::bind(module);
-  lic_fast::channels::bind(module);
   lic_fast::cpu::bind(module);
   lic_fast::direct::bind(module);
   lic_fast::engine::bind(module);

@@ -245,46 +245,9 @@ def window_attention_backward(
     isa: str | None = None,
 ) -> None: ...
 def multiplies_words() -> bool: ...
-def layer_norm(
-    x: _Floating,
-    weight: _Float32,
-    bias: _Float32,
-    out: _Floating,
-    epsilon: float,
-    threads: int,
-    isa: str | None = None,
-) -> None: ...
-def square(x: _Floating, out: _Floating, threads: int, isa: str | None = None) -> None: ...
-def root_scaled(
-    x: _Floating,
-    norm: _Floating,
-    out: _Floating,
-    inverse: bool,
-    threads: int,
-    isa: str | None = None,
-) -> None: ...
-def residual_sum(
-    x: _Floating,
-    y: _Floating,
-    out: _Floating,
-    factor: float,
-    threads: int,
-    isa: str | None = None,
-) -> None: ...
-def add_residual(
-    x: _Floating, y: _Floating, out: _Floating, threads: int, isa: str | None = None
-) -> None: ...
-def gate(
-    x: _Floating,
-    y: _Floating,
-    z: _Floating,
-    out: _Floating,
-    threads: int,
-    isa: str | None = None,
-) -> None: ...
 
 class Snapshot:
-    def __init__(self, modules: list[Any], dicts: list[Any]) -> None: ...
+    def __init__(self, modules: list[Any], dicts: list[Any], owned: type) -> None: ...
     def holds(self) -> bool: ...
 
 class TensorStamp:

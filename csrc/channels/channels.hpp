@@ -1,8 +1,7 @@
 // What stands between the matrix products of a transform: norms, sums and gates of maps of float32
 // or bfloat16, as rows of channels. Arithmetic is float32 for both.
 //
-// The definitions are lic_fast/ops/layer_norm.py, gdn.py, gate.py, residual_sum.py and
-// add_residual.py, and torch's for what follows them in the list of operations.
+// The definitions are those of the nodes in lic_fast/engine/by_operators.py.
 
 #pragma once
 
@@ -17,17 +16,14 @@ namespace lic_fast::channels {
 using cpu::Activation;
 
 enum class Operation {
-  kLayerNorm,    // (x - mean(x)) / sqrt(variance(x) + number) * weight + bias, of each row
-  kSquare,       // x x
-  kRootTimes,    // x sqrt(y)
-  kRootDivides,  // x / sqrt(y)
-  kSum,          // x + number y
-  kGate,         // x sigmoid(y) + z
-  kResidual,     // x + tanh(y) / 2
-  kRelu,         // max(x, 0)
-  kLeakyRelu,    // x, or number x where it is negative
-  kGelu,         // x Phi(x), Phi the normal distribution's
-  kSigmoid,      // 1 / (1 + exp(-x))
+  kLayerNorm,  // (x - mean(x)) / sqrt(variance(x) + number) * weight + bias, of each row
+  kSquare,     // x x
+  kSum,        // x + number y
+  kGate,       // x sigmoid(y) + z
+  kRelu,       // max(x, 0)
+  kLeakyRelu,  // x, or number x where it is negative
+  kGelu,       // x Phi(x), Phi the normal distribution's
+  kSigmoid,    // 1 / (1 + exp(-x))
   kTanh,
   kExp,
   kRoot,      // sqrt(x)

@@ -6,16 +6,6 @@ struct Square {
     return multiply(x, x);
   }
 };
-struct RootTimes {
-  LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
-    return multiply(x, root(y));
-  }
-};
-struct RootDivides {
-  LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
-    return divide(x, root(y));
-  }
-};
 struct Sum {
   float factor;
   LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
@@ -25,11 +15,6 @@ struct Sum {
 struct Gate {
   LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector z) const {
     return fused(x, sigmoid(y), z);
-  }
-};
-struct Residual {
-  LIC_FAST_TARGET LIC_FAST_INLINE Vector operator()(Vector x, Vector y, Vector) const {
-    return add(x, subtract(sigmoid(add(y, y)), Vector::all(0.5f)));
   }
 };
 struct Relu {

@@ -50,16 +50,10 @@ struct Kernels {
         return layer_norm(p, first, last);
       case Operation::kSquare:
         return each_element<1>(p, first, last, Square{});
-      case Operation::kRootTimes:
-        return each_element<2>(p, first, last, RootTimes{});
-      case Operation::kRootDivides:
-        return each_element<2>(p, first, last, RootDivides{});
       case Operation::kSum:
         return each_element<2>(p, first, last, Sum{p.number});
       case Operation::kGate:
         return each_element<3>(p, first, last, Gate{});
-      case Operation::kResidual:
-        return each_element<2>(p, first, last, Residual{});
       case Operation::kRelu:
         return each_element<1>(p, first, last, Relu{});
       case Operation::kLeakyRelu:

@@ -64,7 +64,7 @@ void bind(py::module_& module) {
   module.def("copy", &copy_array, py::arg("source").noconvert(), py::arg("to").noconvert(),
              py::arg("threads"),
              "Copies an array to another one of its shape and type, in any order of dimensions; "
-             "they do not overlap. See lic_fast.ops.copies.");
+             "they do not overlap.");
   module.def(
       "hash_of_samples", &hash_of_samples, py::arg("pieces"),
       "64 bits that depend on sampled words of pieces of memory. A piece is an address and a "

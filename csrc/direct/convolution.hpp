@@ -7,7 +7,7 @@
 // a block of pixels that reaches beyond the picture, or is of bfloat16, are copied, with zeros for
 // what is missing.
 //
-// The definition is lic_fast/ops/conv2d.py.
+// The definition is torch's conv2d.
 
 #pragma once
 

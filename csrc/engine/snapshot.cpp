@@ -61,8 +61,10 @@ bool is_scalar(PyObject* object) {
 
 class Snapshot {
  public:
-  /// Of the modules' attributes and of their classes', and of what the dicts hold.
-  Snapshot(const py::list& modules, const py::list& dicts) {
+  /// Of the modules' attributes and of their classes', and of what the dicts hold. It keeps what
+  /// is of the given type alive.
+  Snapshot(const py::list& modules, const py::list& dicts, const py::type& owned)
+      : owned_(owned.ptr()) {
     std::unordered_set<PyTypeObject*> known;
     for (const py::handle module : modules) {
       modules_.push_back(weak(module.ptr()));
@@ -169,9 +171,11 @@ class Snapshot {
         record(item.ptr(), kDepth);
       }
     } else {
-      items_.push_back(weak(object));
+      items_.push_back(PyObject_TypeCheck(object, owned_type()) ? kept(object) : weak(object));
     }
   }
+
+  PyTypeObject* owned_type() const { return reinterpret_cast<PyTypeObject*>(owned_); }
 
   static bool only_scalars(PyObject* set) {
     for (const py::handle item : py::reinterpret_borrow<py::object>(set)) {
@@ -229,6 +233,7 @@ class Snapshot {
     return same == 1;
   }
 
+  PyObject* const owned_;  // of use while the snapshot is taken
   std::vector<Item> modules_, types_, dicts_;
   std::vector<Item> items_;
 };
@@ -238,8 +243,10 @@ class Snapshot {
 void bind(py::module_& module) {
   py::class_<Snapshot>(module, "Snapshot",
                        "What modules and dicts hold: attributes, and those of the modules' "
-                       "classes, by identity; numbers, texts and containers by value.")
-      .def(py::init<const py::list&, const py::list&>(), py::arg("modules"), py::arg("dicts"))
+                       "classes, by identity; numbers, texts and containers by value. Objects of "
+                       "the type `owned` live as long as it, no others do.")
+      .def(py::init<const py::list&, const py::list&, const py::type&>(), py::arg("modules"),
+           py::arg("dicts"), py::arg("owned"))
       .def("holds", &Snapshot::holds, "Whether all is as it was when the snapshot was taken.");
   bind_stamps(module);
 }

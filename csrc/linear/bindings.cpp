@@ -136,7 +136,7 @@ void bind(py::module_& module) {
       "multiplies_tiles", [] { return cpu::default_isa() == cpu::Isa::kAmx; },
       "Whether Linear multiplies bfloat16 by tiles of AMX here.");
   py::class_<Weights, std::shared_ptr<Weights>>(
-      module, "Linear", "A linear map with its weights packed; see lic_fast.ops.row_products.")
+      module, "Linear", "A linear map with its weights packed; for tests of the kernels.")
       .def(py::init(&make), py::arg("weights"), py::arg("bias"), py::arg("products") = "floats")
       .def("run", &run, py::arg("x").noconvert(), py::arg("out").noconvert(), py::kw_only(),
            py::arg("second") = py::none(), py::arg("residual").noconvert() = py::none(),

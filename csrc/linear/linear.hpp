@@ -5,8 +5,8 @@
 //   stay in a cache;
 //   x / sqrt(x^2 W^T + b), generalised divisive normalisation, or its inverse, x times the root.
 //
-// The definitions are lic_fast/ops/linear.py, feed_forward.py and gdn.py, the choice
-// lic_fast/ops/row_products.py.
+// The definitions are torch's linear, lic_fast/ops/feed_forward.py and gdn.py, the choice is
+// program/linear_nodes.cpp.
 
 #pragma once
 

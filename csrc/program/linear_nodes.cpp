@@ -13,7 +13,7 @@ namespace {
 
 using linear::Products;
 
-/// As lic_fast.ops.row_products.products_for.
+/// How maps are multiplied.
 Products products_for(bool bfloat16, cpu::Isa isa) {
   if (!bfloat16) return Products::kFloats;
   if (isa == cpu::Isa::kAmx) return Products::kTiles;
@@ -21,7 +21,7 @@ Products products_for(bool bfloat16, cpu::Isa isa) {
   return cpu::multiplies_words(isa) ? Products::kWords : Products::kFloats;
 }
 
-/// As lic_fast.ops.gdn: of squares as words, small ones disappear beside a large one.
+/// Of squares as words, small ones disappear beside a large one.
 Products products_of_squares(bool bfloat16, cpu::Isa isa) {
   const Products products = products_for(bfloat16, isa);
   return products == Products::kWords ? Products::kFloats : products;

@@ -72,7 +72,7 @@ void run(const Weights& weights, const py::array& x, py::array out,
 void bind(py::module_& module) {
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "TileConvolution",
-      "Weights and bias of a convolution by tiles; see lic_fast.ops.tile_convolution.")
+      "Weights and bias of a convolution by tiles; for tests of the kernels.")
       .def(py::init(&make), py::arg("weights").noconvert(), py::arg("bias").noconvert())
       .def("run", &run, py::arg("x").noconvert(), py::arg("out").noconvert(), py::kw_only(),
            py::arg("residual").noconvert() = py::none(), py::arg("activation") = "none",

@@ -6,7 +6,7 @@
 // the row does: it reads some numbers that the one before it has, again, with weights of zero, and
 // none of a pixel under no tap, which might be a NaN.
 //
-// The definition is lic_fast/ops/conv2d.py, the choice lic_fast/ops/tile_convolution.py.
+// The definition is torch's conv2d, the choice program/convolution.cpp.
 
 #pragma once
 

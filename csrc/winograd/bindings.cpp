@@ -86,7 +86,7 @@ void bind(py::module_& module) {
       "Whether Winograd and Linear can have products of words of 16 bits, and gain by it.");
   py::class_<Weights, std::shared_ptr<Weights>>(
       module, "Winograd",
-      "Weights of a convolution by minimal filtering, transformed; see lic_fast.ops.winograd.")
+      "Weights of a convolution by minimal filtering, transformed; for tests of the kernels.")
       .def(py::init(&make), py::arg("weights"), py::arg("transformed"), py::arg("threads"),
            py::arg("words") = false)
       .def("run", &run, py::arg("x").noconvert(), py::arg("bias").noconvert(),

@@ -8,7 +8,7 @@
 // interpolation are 0, kA, -kA, kB, -kB and infinity; arithmetic is float32 for both types, but for
 // products of 16-bit integers for bfloat16 where the processor has them.
 //
-// The definition is lic_fast/ops/conv2d.py, the choice lic_fast/ops/winograd.py.
+// The definition is torch's conv2d, the choice program/convolution.cpp.
 
 #pragma once
 

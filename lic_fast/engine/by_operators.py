@@ -1,7 +1,7 @@
-"""Graphs run node by node with the operators of :mod:`lic_fast.ops`.
+"""Graphs run node by node with PyTorch's operators and those of :mod:`lic_fast.ops`.
 
-On CUDA devices this is how networks run. In tests it is what programs are compared with, on the
-reference backend, where every operator is its definition in PyTorch.
+On CUDA devices, where some of them are launches of Triton kernels, this is how networks run. On the
+CPU it is the definition that tests compare programs with.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lic_fast import ops
-from lic_fast.ops.linear import activated
 from lic_fast.ops.subpixel import shuffled
 from lic_fast.runtime.graph import Graph, Node
 
@@ -55,60 +54,58 @@ def _last(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1)
 
 
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda x: x,
+    "relu": F.relu,
+    "leaky_relu": F.leaky_relu,
+    "gelu": F.gelu,
+}
+
+
 def _end(node: Node, out: Tensor, residual: Tensor | None) -> Tensor:
-    return activated(out if residual is None else out + residual, node["activation"])
+    return _ACTIVATIONS[node["activation"]](out if residual is None else out + residual)
+
+
+def _typed(node: Node, x: Tensor, *names: str) -> list[Any]:
+    """Weights of the type of `x`, None where there are none."""
+    weights = [node[name] for name in names]
+    return [None if weight is None else weight.to(x.dtype) for weight in weights]
 
 
 def _conv2d(node: Node, x: Tensor, residual: Tensor | None = None) -> Tensor:
-    form: Any = {"stride": (node["stride"],) * 2, "padding": (node["padding"],) * 2}
-    r = node["shuffle"]
-    if r > 1:
-        out = _last(ops.conv2d(_first(x), node["weight"], node["bias"], **form))
-        return _end(node, shuffled(out, r), residual)
-    skip = None if residual is None else _first(residual)
-    form |= {"activation": node["activation"], "residual": skip}
-    return _last(ops.conv2d(_first(x), node["weight"], node["bias"], **form))
+    weight, bias = _typed(node, x, "weight", "bias")
+    out = _last(F.conv2d(_first(x), weight, bias, node["stride"], node["padding"]))
+    return _end(node, shuffled(out, node["shuffle"]) if node["shuffle"] > 1 else out, residual)
 
 
 def _conv_transpose2d(node: Node, x: Tensor, residual: Tensor | None = None) -> Tensor:
     stride, padding, kernel = node["stride"], node["padding"], node["weight"].shape[2]
-    out = ops.conv_transpose2d(
-        _first(x),
-        node["weight"],
-        node["bias"],
-        stride=(stride,) * 2,
-        padding=(padding,) * 2,
-        output_padding=(stride + 2 * padding - kernel,) * 2,
-    )
+    weight, bias = _typed(node, x, "weight", "bias")
+    rest = stride + 2 * padding - kernel
+    out = F.conv_transpose2d(_first(x), weight, bias, stride, padding, rest)
     return _end(node, _last(out), residual)
 
 
-def _norm(node: Node) -> tuple[Tensor, Tensor, float] | None:
+def _normed(node: Node, x: Tensor) -> Tensor:
     if node["eps"] is None:
-        return None
-    return node["norm_weight"], node["norm_bias"], node["eps"]
+        return x
+    weight, bias = _typed(node, x, "norm_weight", "norm_bias")
+    return F.layer_norm(x, x.shape[-1:], weight, bias, node["eps"])
 
 
 def _linear(node: Node, x: Tensor, residual: Tensor | None = None) -> Tensor:
-    return ops.linear(
-        x,
-        node["weight"],
-        node["bias"],
-        activation=node["activation"],
-        residual=residual,
-        norm=_norm(node),
-    )
+    return _end(node, F.linear(_normed(node, x), *_typed(node, x, "weight", "bias")), residual)
 
 
 def _feed_forward(node: Node, x: Tensor, residual: Tensor | None = None) -> Tensor:
-    biases = node["bias1"], node["bias2"]
-    if residual is x and node["activation"] == "gelu" and None not in biases:
+    usual = residual is x and node["activation"] == "gelu" and node["eps"] is not None
+    if usual and node["bias1"] is not None and node["bias2"] is not None:
         names = ("norm_weight", "norm_bias", "weight1", "bias1", "weight2", "bias2")
         return ops.feed_forward(x, *(node[name] for name in names), eps=node["eps"])
-    hidden = ops.linear(
-        x, node["weight1"], node["bias1"], activation=node["activation"], norm=_norm(node)
-    )
-    return ops.linear(hidden, node["weight2"], node["bias2"], residual=residual)
+    hidden = F.linear(_normed(node, x), *_typed(node, x, "weight1", "bias1"))
+    hidden = _ACTIVATIONS[node["activation"]](hidden)
+    out = F.linear(hidden, *_typed(node, x, "weight2", "bias2"))
+    return out if residual is None else out + residual
 
 
 def _gdn(node: Node, x: Tensor) -> Tensor:
@@ -116,7 +113,8 @@ def _gdn(node: Node, x: Tensor) -> Tensor:
 
 
 def _layer_norm(node: Node, x: Tensor) -> Tensor:
-    return ops.layer_norm(x, node["weight"], node["bias"], node["eps"])
+    weight, bias = _typed(node, x, "weight", "bias")
+    return F.layer_norm(x, x.shape[-1:], weight, bias, node["eps"])
 
 
 def _window_attention(node: Node, x: Tensor) -> Tensor:
@@ -167,7 +165,7 @@ def _binary(node: Node, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _gate(node: Node, values: Tensor, logits: Tensor, skip: Tensor) -> Tensor:
-    return _last(ops.gate(_first(values), _first(logits), _first(skip)))
+    return values * torch.sigmoid(logits) + skip
 
 
 def _space_to_depth(node: Node, x: Tensor) -> Tensor:

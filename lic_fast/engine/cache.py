@@ -1,8 +1,8 @@
 """What was found out about networks: their graphs and programs, or why they have none.
 
 An entry belongs to a network, or to several of which the first has it, and does not keep them
-alive. It is used for as long as two things stay the same: a snapshot of the networks' modules
-(:mod:`~lic_fast.engine.watch`), and the stamp of their tensors (:mod:`lic_fast.ops.stamp`).
+alive. It is used for as long as the :class:`~lic_fast.ops.state.State` of the networks' modules
+holds, and the function lives, if it is of one.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Any
-from weakref import WeakKeyDictionary
+from types import MethodType
+from weakref import WeakKeyDictionary, ref
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lic_fast.engine import registry
 from lic_fast.engine.capture import (
@@ -28,12 +28,38 @@ from lic_fast.engine.capture import (
 )
 from lic_fast.engine.program import Program
 from lic_fast.engine.unsupported import Unsupported
-from lic_fast.engine.watch import modules_of, snapshot
-from lic_fast.ops.stamp import Stamps
+from lic_fast.ops.state import State, modules_of
 
 __all__ = ["Entry", "cached", "entry_of", "entry_of_function"]
 
-Key = tuple[str | Function, tuple[int, ...], Layout, tuple[int, ...]]
+
+class _Reference:
+    """A function by its identity, a bound method by those of its object and function.
+
+    It keeps nothing alive: a function may hold its network, and may be made anew at each call.
+    """
+
+    def __init__(self, function: Function) -> None:
+        parts: list[object] = [function]
+        if isinstance(function, MethodType):
+            parts = [function.__self__, function.__func__]
+        self._numbers = tuple(map(id, parts))
+        self._parts = [ref(part) for part in parts]
+
+    def lives(self) -> bool:
+        return all(part() is not None for part in self._parts)
+
+    def __hash__(self) -> int:
+        return hash(self._numbers)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Reference) or self._numbers != other._numbers:
+            return False
+        # No two objects that live have one number.
+        return self.lives() and other.lives()
+
+
+Key = tuple[str | _Reference, tuple[int, ...], Layout, tuple[int, ...]]
 """Method or function, channels and layout of the inputs, identities of the further networks."""
 
 
@@ -44,7 +70,6 @@ class Entry:
     Attributes:
         captured: Its graph, None if it has none.
         reason: Why it has none.
-        tensors: Parameters and buffers of the modules that take part.
         types: The floating-point types of the graph's weights.
         devices: Where these are.
         compact: See :class:`~lic_fast.engine.program.Program`: functions have many networks, whose
@@ -53,20 +78,18 @@ class Entry:
 
     captured: Capture | None
     reason: str
-    tensors: list[Tensor]
     types: set[torch.dtype]
     devices: set[torch.device]
     compact: bool
-    _snapshot: Any
-    _stamps: Stamps
+    _state: State
     _version: int
     _programs: dict[bool, Program] = field(default_factory=dict)
 
     def holds(self) -> bool:
         """Whether all that it was made of is as it was."""
-        if self._version != registry.version() or not self._snapshot.holds():
+        if self._version != registry.version():
             return False
-        return self.captured is None or self._stamps.hold()
+        return self._state.attributes_hold() if self.captured is None else self._state.holds()
 
     def program(self, bfloat16: bool) -> Program:
         """The program of the graph, made on first use."""
@@ -115,7 +138,8 @@ def _entry(
     networks: Sequence[nn.Module], what: str | Function, channels: Sequence[int], layout: Layout
 ) -> Entry:
     network = networks[0]
-    key = (what, tuple(channels), layout, tuple(map(id, networks[1:])))
+    name = what if isinstance(what, str) else _Reference(what)
+    key = (name, tuple(channels), layout, tuple(map(id, networks[1:])))
     entries = _ENTRIES.get(network)
     found = None if entries is None else entries.get(key)
     if found is not None and found.holds():
@@ -125,10 +149,15 @@ def _entry(
         other = entries.get(key)
         # Another thread may have been here before.
         if other is None or other is found or not other.holds():
-            for stale in [key for key, entry in entries.items() if not entry.holds()]:
+            for stale in [key for key, entry in entries.items() if _is_stale(key, entry)]:
                 del entries[stale]
-            other = entries[key] = _made(networks, key)
+            other = entries[key] = _made(networks, what, key)
         return other
+
+
+def _is_stale(key: Key, entry: Entry) -> bool:
+    what = key[0]
+    return (isinstance(what, _Reference) and not what.lives()) or not entry.holds()
 
 
 def cached(network: nn.Module) -> list[tuple[str, int, Layout]]:
@@ -139,29 +168,24 @@ def cached(network: nn.Module) -> list[tuple[str, int, Layout]]:
     ]
 
 
-def _made(networks: Sequence[nn.Module], key: Key) -> Entry:
+def _made(networks: Sequence[nn.Module], what: str | Function, key: Key) -> Entry:
     # Before, so that what changes meanwhile is noticed at the next call.
     register_models()
     version = registry.version()
-    what, channels, layout, _ = key
-    found = {id(module): module for network in networks for module in modules_of(network)}
-    modules = list(found.values())
-    taken = snapshot(modules)
-    tensors = _tensors_of(modules)
-    stamps = Stamps(tensors)
+    _, channels, layout, _ = key
+    state = State(modules_of(networks))
     try:
         if isinstance(what, str):
             captured = capture(networks[0], what, channels[0], layout)
         else:
             captured = capture_function(what, networks, channels, layout)
     except Unsupported as reason:
-        return Entry(None, str(reason), tensors, set(), set(), False, taken, stamps, version)
+        return Entry(None, str(reason), set(), set(), False, state, version)
     if captured.children is not None:
-        modules = list(modules_of(networks[0], captured.children))
-        narrow, tensors = snapshot(modules), _tensors_of(modules)
+        narrow = State(modules_of(networks, captured.children))
         # What was written meanwhile is noticed at the next call by what was taken before.
-        if taken.holds() and stamps.hold():
-            taken, stamps = narrow, Stamps(tensors)
+        if state.holds():
+            state = narrow
     weights = [
         weight
         for node in captured.graph.nodes
@@ -170,17 +194,4 @@ def _made(networks: Sequence[nn.Module], key: Key) -> Entry:
     ]
     types = {weight.dtype for weight in weights}
     devices = {weight.device for weight in weights}
-    return Entry(
-        captured, "", tensors, types, devices, not isinstance(what, str), taken, stamps, version
-    )
-
-
-def _tensors_of(modules: list[nn.Module]) -> list[Tensor]:
-    tensors = {
-        id(tensor): tensor
-        for module in modules
-        for group in (module._parameters, module._buffers)
-        for tensor in group.values()
-        if tensor is not None
-    }
-    return list(tensors.values())
+    return Entry(captured, "", types, devices, not isinstance(what, str), state, version)

@@ -30,7 +30,7 @@ Layout = str
 
 Function = Callable[..., tuple[Any, ...]]
 """(networks, x, ...) to tensors: what is computed by more than one network, or of more than one
-tensor. It is called with tensors, or with values, and is the same object at each call."""
+tensor. It is called with tensors, or with values."""
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ def run_networks(
 
     Args:
         function: Of modules and tensors, with a tuple of tensors for its result. It is called with
-            stand-ins of both to find out what it computes, and is one object, not made anew at
-            each call.
+            stand-ins of both to find out what it computes, once for as long as it lives: one that
+            is made anew at each call, as a closure in the caller is, takes long each time.
         networks: All modules that it calls.
         inputs: (B, C, H, W) each.
 

@@ -1,33 +1,30 @@
-"""Which networks a program may compute in the place of, and whether they have changed since.
+"""Which networks a program may compute in the place of.
 
 What a user puts into a model takes effect: hooks of every kind, replaced and wrapped modules,
 subclasses, parametrisations, an instance's own ``forward``. A module whose call is no more than its
 class's ``forward`` on ordinary tensors, and whose class is known, is followed by
 :mod:`~lic_fast.engine.capture`; any other one makes the networks around it run as PyTorch runs
-them. Once a graph is made, a snapshot of all modules in it says at each call, in microseconds,
-whether they are as they were.
+them. Once a graph is made, a :class:`~lic_fast.ops.state.State` of all modules in it says at each
+call, in microseconds, whether they are as they were.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
-
 from torch import Tensor, nn
 
-from lic_fast import _C
 from lic_fast.engine.registry import is_known, is_own_forward, module_rule
 from lic_fast.ops.plain import GLOBAL_HOOKS
 from lic_fast.ops.stamp import ORDINARY
+from lic_fast.ops.state import modules_of
 
-__all__ = ["allowed", "modules_of", "refusal", "snapshot"]
+__all__ = ["allowed", "refusal"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def allowed(network: nn.Module) -> bool:
     """Whether the network and all modules in it are known, unwatched and not in training."""
-    modules = modules_of(network)
+    modules = modules_of([network])
     return all(refusal(module, is_root=module is network) is None for module in modules)
 
 
@@ -80,24 +77,3 @@ def _holds_tensors(x: object) -> bool:
 _CALL = nn.Module.__call__
 # Attributes of every module, none of which is a method.
 _ALWAYS = nn.Module().__dict__.keys()
-
-
-def modules_of(network: nn.Module, children: Iterable[str] | None = None) -> Iterator[nn.Module]:
-    """The network, and everything in it; or in those of its children alone."""
-    yield network
-    names = network._modules.keys() if children is None else children
-    waiting: list[nn.Module] = [m for m in (network._modules[n] for n in names) if m is not None]
-    seen = {id(network)}
-    for module in waiting:
-        if id(module) not in seen:
-            seen.add(id(module))
-            yield module
-            waiting += [child for child in module._modules.values() if child is not None]
-
-
-def snapshot(modules: Iterable[nn.Module]) -> Any:
-    """What modules are: a ``_C.Snapshot`` of them, their classes and the hooks for all modules.
-
-    It does not keep them alive.
-    """
-    return _C.Snapshot(list(modules), GLOBAL_HOOKS)

@@ -30,7 +30,6 @@ from lic_fast import engine
 from lic_fast.entropy.hoisted_slices import hoisted_slices
 from lic_fast.entropy.integer.slices import integer_slices, run_integer_slices
 from lic_fast.ops import add_residual
-from lic_fast.ops.copies import stacked
 from lic_fast.ops.exact_add_residual import exact_add_residual
 
 __all__ = ["OverlappingQuantizer", "Quantizer", "SliceLatents", "SliceNetworks", "run_slices"]
@@ -104,17 +103,17 @@ class SliceLatents:
     @property
     def y_hat(self) -> Tensor:
         """Decoded latents."""
-        return stacked([decoded for decoded, _, _ in self.steps])
+        return _joined([decoded for decoded, _, _ in self.steps])
 
     @property
     def means(self) -> Tensor:
         """Means."""
-        return stacked([mean for _, mean, _ in self.steps])
+        return _joined([mean for _, mean, _ in self.steps])
 
     @property
     def scales(self) -> Tensor:
         """Scales, as the networks gave them, not yet clamped."""
-        return stacked([scale for _, _, scale in self.steps])
+        return _joined([scale for _, _, scale in self.steps])
 
     @classmethod
     def batched(cls, images: Sequence[SliceLatents]) -> SliceLatents:

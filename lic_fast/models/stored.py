@@ -13,7 +13,7 @@ from lic_fast.ans import CdfTables
 from lic_fast.models.fingerprint import fingerprint
 from lic_fast.models.state_dict import normalize_state_dict, with_derived_buffers
 from lic_fast.models.tables import check_quantiles, check_scales
-from lic_fast.ops import prepared
+from lic_fast.ops.held import held
 
 __all__ = ["StoredModel"]
 
@@ -49,9 +49,9 @@ class StoredModel(CompressionModel):
             raise ValueError(
                 f"{name} has no CDF tables: call update() once after loading or training"
             )
-        return prepared(
+        return held(
             "tables",
-            buffers,
+            [module],
             lambda: CdfTables(*(buffer.detach().cpu().numpy() for buffer in buffers)),
         )
 

@@ -5,8 +5,8 @@ r"""Latent residual prediction: what is added to a quantised slice.
 (Minnen and Singh, "Channel-wise Autoregressive Entropy Models for Learned Image
 Compression", ICIP 2020, section 3.2.)
 
-On CUDA devices one launch of ``kernels/slice_step.py``, on the CPU one pass of
-``csrc/channels``; elsewhere it is the definition, :func:`reference`.
+On CUDA devices one launch of ``kernels/slice_step.py``; elsewhere it is the definition,
+:func:`reference`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lic_fast import _C
-from lic_fast.ops.copies import channels_last
-from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.launch import launchable
 from lic_fast.ops.recompute import register_gradient
-from lic_fast.ops.rows import array, rows_of
-from lic_fast.ops.threads import threads
 
 __all__ = ["add_residual", "reference"]
 
@@ -33,9 +28,8 @@ def add_residual(quantized: Tensor, lrp: Tensor) -> Tensor:
         lrp: Of the same shape and type.
 
     Returns:
-        quantized + tanh(lrp) / 2. Of the fast paths the hyperbolic tangent is
-        off by some 2^-23 absolutely, not relatively; on the CPU maps (B, C, H, W)
-        have one, whose result has channels last.
+        quantized + tanh(lrp) / 2. Of the kernel the hyperbolic tangent is off by some 2^-23
+        absolutely, not relatively.
 
     Raises:
         ValueError: The operands are not of one shape.
@@ -53,17 +47,7 @@ def add_residual(quantized: Tensor, lrp: Tensor) -> Tensor:
         )
     if launchable(quantized, lrp):
         return torch.ops.lic_fast.add_residual(quantized, lrp)
-    if quantized.dim() == 4 and quantized.numel() and fast_on_cpu(quantized, lrp):
-        return _of_map(quantized, lrp)
     return reference(quantized, lrp)
-
-
-def _of_map(quantized: Tensor, lrp: Tensor) -> Tensor:
-    out = torch.empty_like(quantized, memory_format=torch.channels_last)
-    operands = (channels_last(quantized), channels_last(lrp), out)
-    x, y, into = (array(rows_of(t.permute(0, 2, 3, 1))) for t in operands)
-    _C.add_residual(x, y, into, threads())
-    return out
 
 
 def reference(quantized: Tensor, lrp: Tensor) -> Tensor:

@@ -8,8 +8,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lic_fast.ops.copies import channels_last
-
 __all__ = ["array_of", "map_of"]
 
 
@@ -25,7 +23,7 @@ def array_of(x: Tensor) -> npt.NDArray[Any]:
         raise ValueError(f"a map must be (B, C, H, W), not {tuple(x.shape)}")
     x = x.detach()
     if x.stride(1) != 1:
-        x = channels_last(x)
+        x = x.contiguous(memory_format=torch.channels_last)
     return x.permute(0, 2, 3, 1).numpy()
 
 

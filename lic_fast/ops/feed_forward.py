@@ -7,10 +7,8 @@ norm in front and the exact GELU, as in Liu et al., "Swin Transformer", ICCV 202
 equation 3.)
 
 On CUDA devices ``kernels/feed_forward.py`` computes it without a hidden tensor in
-memory, or with one and two kernels where C is too wide. On a CPU ``csrc/linear``
-does for some tokens at a time, whose hidden ones stay in the cache, or oneDNN for
-more of them (:mod:`lic_fast.ops.row_products`). Elsewhere, and
-where a gradient is asked of a CPU, it is the definition, :func:`reference`.
+memory, or with one and two kernels where C is too wide. Elsewhere it is the
+definition, :func:`reference`.
 """
 
 from __future__ import annotations
@@ -21,13 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lic_fast.ops import row_products
-from lic_fast.ops.dispatch import fast_on_cpu
 from lic_fast.ops.launch import launchable
-from lic_fast.ops.layer_norm import layer_norm
-from lic_fast.ops.linear import packed_linear
 from lic_fast.ops.recompute import register_gradient
-from lic_fast.ops.tokens import chunks
 
 __all__ = ["feed_forward", "reference"]
 
@@ -42,7 +35,6 @@ def feed_forward(
     bias2: Tensor,
     *,
     eps: float = 1e-5,
-    out: Tensor | None = None,
 ) -> Tensor:
     """LayerNorm, linear, GELU, linear, and the sum with the input.
 
@@ -58,11 +50,9 @@ def feed_forward(
         weight2: (C, F).
         bias2: (C,).
         eps: Added to the variance in the norm.
-        out: Where the result is to be written, as in some channels of a larger map; of the shape
-            and type of x. Not where a gradient is asked for.
 
     Returns:
-        (..., C), of the type of x: `out`, or contiguous.
+        (..., C), contiguous, of the type of x.
 
     Raises:
         ValueError: The widths do not fit each other.
@@ -70,16 +60,6 @@ def feed_forward(
     """
     parameters = (norm_weight, norm_bias, weight1, bias1, weight2, bias2)
     _check(x, *parameters)
-    if fast_on_cpu(x, *parameters):
-        if row_products.usable(x):
-            products = row_products.products_for(x.dtype)
-            widen = row_products.packed(weight1, bias1, products)
-            narrow = row_products.packed(weight2, bias2, products)
-            norm = (norm_weight, norm_bias, eps)
-            return widen(x, "gelu", x, norm=norm, second=narrow, out=out)
-        return _in_chunks(x, *parameters, eps, out)
-    if out is not None:
-        return out.copy_(feed_forward(x, *parameters, eps=eps))
     arguments: Any = (x, *(parameter.to(x.dtype) for parameter in parameters), eps)
     if launchable(*arguments[:-1]):
         return torch.ops.lic_fast.feed_forward(*arguments)
@@ -127,28 +107,6 @@ def _check(x: Tensor, *parameters: Tensor) -> None:
             )
     if not x.is_floating_point():
         raise TypeError(f"x must have a floating-point type, not {x.dtype}")
-
-
-def _in_chunks(
-    x: Tensor,
-    norm_weight: Tensor,
-    norm_bias: Tensor,
-    weight1: Tensor,
-    bias1: Tensor,
-    weight2: Tensor,
-    bias2: Tensor,
-    eps: float,
-    out: Tensor | None,
-) -> Tensor:
-    x = x.contiguous()
-    out = torch.empty_like(x) if out is None else out
-    channels = x.shape[-1]
-    widen = packed_linear(weight1, bias1, x.dtype)
-    narrow = packed_linear(weight2, bias2, x.dtype)
-    for part, into in chunks(x.view(-1, channels), out.view(-1, channels), weight1.shape[0]):
-        normed = layer_norm(part, norm_weight, norm_bias, eps)
-        into.copy_(narrow(widen(normed, "gelu"), residual=part))
-    return out
 
 
 @torch.library.custom_op("lic_fast::feed_forward", mutates_args=())

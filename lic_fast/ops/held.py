@@ -1,38 +1,28 @@
 """What was made of whole networks once, for as long as nothing in them has changed.
 
-As :mod:`~lic_fast.ops.prepared`, of modules: a value is used for as long as a snapshot of all
-modules in the networks holds, which notices hooks, replaced modules and tensors, and all other
-attributes, and as their tensors' numbers stay as they were. One look at thousands of tensors
-takes a fraction of a millisecond.
+As :mod:`~lic_fast.ops.prepared`, of modules instead of tensors, by their
+:class:`~lic_fast.ops.state.State`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
-from lic_fast import _C
-from lic_fast.ops.plain import GLOBAL_HOOKS
-from lic_fast.ops.stamp import Stamps
+from lic_fast.ops.state import State, modules_of
 
 __all__ = ["held"]
 
 _T = TypeVar("_T")
 
-
-class _Held(NamedTuple):
-    roots: list[int]
-    snapshot: _C.Snapshot
-    stamps: Stamps
-    value: Any
-
-
-_VALUES: WeakKeyDictionary[nn.Module, dict[Hashable, _Held]] = WeakKeyDictionary()
-"""Of the first network."""
+_VALUES: WeakKeyDictionary[nn.Module, dict[Hashable, tuple[list[int], State, Any]]] = (
+    WeakKeyDictionary()
+)
+"""From the first network to {key: (identities of the networks, their state, value)}."""
 
 
 def held(key: Hashable, networks: Sequence[nn.Module], build: Callable[[], _T]) -> _T:
@@ -44,38 +34,14 @@ def held(key: Hashable, networks: Sequence[nn.Module], build: Callable[[], _T]) 
         build: Makes the value, without gradients. It must not hold the networks.
     """
     known = _VALUES.setdefault(networks[0], {})
+    roots = list(map(id, networks))
     entry = known.get(key)
-    # Modules of a snapshot that holds live: no other has the same number.
-    if (
-        entry is not None
-        and entry.roots == list(map(id, networks))
-        and entry.snapshot.holds()
-        and entry.stamps.hold()
-    ):
-        return entry.value
-    modules = _modules(networks)
+    # Modules of a state that holds live: no other has the same number.
+    if entry is not None and entry[0] == roots and entry[1].holds():
+        return entry[2]
     # Before, so that what changes meanwhile is noticed at the next call.
-    snapshot = _C.Snapshot(modules, GLOBAL_HOOKS)
-    tensors = [
-        tensor
-        for module in modules
-        for group in (module._parameters, module._buffers)
-        for tensor in group.values()
-        if tensor is not None
-    ]
-    stamps = Stamps(tensors)
+    state = State(modules_of(networks))
     with torch.no_grad():
         value = build()
-    known[key] = _Held(list(map(id, networks)), snapshot, stamps, value)
+    known[key] = roots, state, value
     return value
-
-
-def _modules(networks: Sequence[nn.Module]) -> list[nn.Module]:
-    """All modules in networks, each once."""
-    found: dict[int, nn.Module] = {}
-    waiting = list(networks)
-    for module in waiting:
-        if id(module) not in found:
-            found[id(module)] = module
-            waiting += [child for child in module._modules.values() if child is not None]
-    return list(found.values())

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lic_fast import _C
 from lic_fast.runtime.graph import Graph, Node
 
-__all__ = ["Description", "Padding", "Program"]
+__all__ = ["Description", "Padding", "Program", "subpixel_weight"]
 
 _Array = npt.NDArray[np.float32]
 
@@ -163,14 +163,14 @@ def _conv2d(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> i
 def _conv_transpose2d(builder: Any, weights: _Weights, node: Node, inputs: list[int]) -> int:
     # To all pixels of a step at once.
     stride = node["stride"]
-    wide, halo = _subpixel_weight(node["weight"], stride, node["padding"])
+    wide, halo = subpixel_weight(node["weight"], stride, node["padding"])
     bias = node["bias"]
     repeated = None if bias is None else weights(np.tile(bias, stride * stride))
     activation, residual = node["activation"], _residual(inputs)
     return builder.conv2d(inputs[0], weights(wide), repeated, 1, halo, activation, residual, stride)
 
 
-def _subpixel_weight(weight: _Array, stride: int, padding: int) -> tuple[_Array, int]:
+def subpixel_weight(weight: _Array, stride: int, padding: int) -> tuple[_Array, int]:
     r"""The weight of a convolution to s * s times the channels, a transposed one's at all pixels.
 
     Output :math:`s i + q` of the transposed convolution is the sum of input :math:`i + d` times

@@ -1,12 +1,17 @@
 """What a user of PyTorch may do takes effect, however unusual."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_mode
+from compressai.layers import GDN
 from torch import nn
 
 from lic_fast import engine
 from lic_fast.engine import traces
+from lic_fast.engine.cache import _ENTRIES
 
 
 def noise(*shape, scale=1.0):
@@ -162,3 +167,80 @@ def test_inputs_of_several_types_are_promoted():
     with torch.no_grad():
         (out,) = engine.run_networks(_sum, [nn.Identity().eval()], x.bfloat16(), x)
     assert out.dtype == torch.float32
+
+
+def test_modules_move_by_swapping_their_tensors():
+    """As PyTorch does where ``torch.__future__`` says so; a tensor with weak references cannot."""
+    net, x = nn.Sequential(conv(), GDN(8), nn.ReLU()).eval(), noise(1, 3, 16, 16)
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    try:
+        with torch.no_grad():
+            engine.run(net, x)
+            net.to(torch.bfloat16)
+            assert engine.why_modules(net, x) is not None
+            found = engine.run(net, x.bfloat16()).float()
+            torch.testing.assert_close(found, net(x.bfloat16()).float(), rtol=0.02, atol=0.02)
+            net.to(torch.float32)
+            torch.testing.assert_close(engine.run(net, x), net(x))
+            state = net.state_dict()
+            net.load_state_dict(state | {"0.weight": 2 * state["0.weight"]})
+            torch.testing.assert_close(engine.run(net, x), net(x))
+    finally:
+        torch.__future__.set_swap_module_params_on_conversion(before)
+
+
+class Doubler:
+    def __init__(self):
+        self.factor = 2.0
+
+    def double(self, networks, x):
+        return (self.factor * networks[0](x),)
+
+
+def test_functions_that_are_made_anew_leave_nothing_behind():
+    net, x = conv(), noise(1, 3, 16, 16)
+    with torch.no_grad():
+        for factor in range(5):
+
+            def scaled(networks, x, factor=float(factor), own=net):
+                return (factor * networks[0](x),)
+
+            (out,) = engine.run_networks(scaled, [net], x)
+            torch.testing.assert_close(out, factor * net(x))
+            (out,) = engine.run_networks(Doubler().double, [net], x)
+            torch.testing.assert_close(out, 2 * net(x))
+    assert len(_ENTRIES[net]) <= 4
+    gone = weakref.ref(net)
+    del net, scaled
+    gc.collect()
+    assert gone() is None
+
+
+def test_bound_methods_of_one_object_are_one_function():
+    net, x, doubler = conv(), noise(1, 3, 16, 16), Doubler()
+    with torch.no_grad():
+        for _ in range(3):
+            engine.run_networks(doubler.double, [net], x)
+        assert len(_ENTRIES[net]) == 1
+        (entry,) = _ENTRIES[net].values()
+        engine.run_networks(doubler.double, [net], x)
+        assert list(_ENTRIES[net].values()) == [entry]
+
+
+class Equal(Doubler):
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return 7
+
+
+def test_methods_of_equal_objects_are_several_functions():
+    net, x = conv(), noise(1, 3, 16, 16)
+    first, second = Equal(), Equal()
+    second.factor = 3.0
+    with torch.no_grad():
+        for doubler in (first, second, first):
+            (out,) = engine.run_networks(doubler.double, [net], x)
+            torch.testing.assert_close(out, doubler.factor * net(x))

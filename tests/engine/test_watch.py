@@ -12,10 +12,12 @@ from torch.nn.utils import parametrize
 
 from lic_fast import _C
 from lic_fast.engine.capture import register_models
-from lic_fast.engine.watch import allowed, modules_of, refusal, snapshot
+from lic_fast.engine.watch import allowed, refusal
 from lic_fast.models.layers import WindowAttention
 from lic_fast.models.stf_resampling import PatchMerging, PatchSplit
 from lic_fast.models.tcm import WMSA
+from lic_fast.ops.plain import GLOBAL_HOOKS
+from lic_fast.ops.state import State, modules_of
 from tests.engine.networks import NETWORKS, network
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -39,7 +41,7 @@ class Plain(nn.Module):
 
 
 def taken(net):
-    return snapshot(modules_of(net))
+    return _C.Snapshot(list(modules_of([net])), GLOBAL_HOOKS, nn.Parameter)
 
 
 def hook(*_):
@@ -167,7 +169,8 @@ def test_types_of_containers(kind):
 
 def test_a_snapshot_keeps_no_network_alive():
     net = own()
-    found = taken(net)
+    found, state = taken(net), State(modules_of([net]))
+    assert state.holds()
     gone = weakref.ref(net)
     conv = weakref.ref(net.conv)
     del net
@@ -175,6 +178,23 @@ def test_a_snapshot_keeps_no_network_alive():
     assert gone() is None
     assert conv() is None
     assert not found.holds()
+    assert not state.attributes_hold()
+
+
+def test_numbers_belong_to_the_state_and_not_to_the_attributes(net):
+    state = State(modules_of([net]))
+    net.conv.weight.data.neg_()
+    assert state.attributes_hold()
+    assert not state.holds()
+
+
+def test_modules_of_some_children():
+    inner = nn.Sequential(nn.ReLU())
+    net = nn.Module()
+    net.a, net.b, net.same = inner, nn.GELU(), inner
+    assert list(modules_of([net])) == [net, inner, net.b, inner[0]]
+    assert list(modules_of([net], ["b"])) == [net, net.b]
+    assert list(modules_of([net, net.a])) == [net, inner, net.b, inner[0]]
 
 
 def test_lists_that_hold_themselves():
@@ -190,7 +210,9 @@ def test_lists_that_hold_themselves():
 def test_what_is_no_module_and_no_dict_is_refused():
     for modules, dicts in (([1], []), ([], [1])):
         with pytest.raises((TypeError, AttributeError)):
-            _C.Snapshot(modules, dicts)
+            _C.Snapshot(modules, dicts, nn.Parameter)
+    with pytest.raises(TypeError):
+        _C.Snapshot([], [], 1)
 
 
 @pytest.fixture(autouse=True, scope="module")

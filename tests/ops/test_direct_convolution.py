@@ -8,10 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lic_fast import _C, rans
-from lic_fast.ops.linear import activated
-from lic_fast.ops.rows import array
+from tests.ops.arrays import ACTIVATIONS, activated, array
 
-ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
 ISAS = rans.instruction_sets()
 # Of sums of some thousand products in float32, for normal numbers.
 ABSOLUTE = 2e-5

@@ -28,23 +28,7 @@ def modules(parameters, eps=1e-5):
 def test_is_the_layers_of_torch(eps):
     x, *parameters = operands()
     expected = x + modules(parameters, eps)(x)
-    with backend("reference"):
-        assert torch.equal(feed_forward(x, *parameters, eps=eps), expected)
-    # A few roundings, of numbers up to the largest.
-    limit = 2.0**-20 * expected.abs().max().item()
-    torch.testing.assert_close(feed_forward(x, *parameters, eps=eps), expected, rtol=0, atol=limit)
-
-
-@pytest.mark.parametrize("name", ["auto", "reference"])
-def test_the_result_is_written_where_it_is_wanted(name):
-    x, *parameters = operands()
-    with backend(name):
-        expected = feed_forward(x, *parameters)
-        both = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"))
-        first, second = both.chunk(2, -1)
-        assert feed_forward(x, *parameters, out=second) is second
-    assert torch.equal(second, expected)
-    assert first.isnan().all()
+    assert torch.equal(feed_forward(x, *parameters, eps=eps), expected)
 
 
 def test_one_token_and_maps_of_other_strides():
@@ -96,9 +80,7 @@ def test_torch_compile_traces_through():
     compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*values), block(*values), rtol=0, atol=0)
     public = torch.compile(feed_forward, fullgraph=True, backend="aot_eager")
-    # It sees the definition.
-    with backend("reference"):
-        assert torch.equal(public(*values), feed_forward(*values))
+    assert torch.equal(public(*values), feed_forward(*values))
 
 
 @pytest.mark.parametrize("name", ["auto", "reference"])

@@ -48,3 +48,18 @@ def test_a_value_lives_as_long_as_its_first_source():
     del source
     gc.collect()
     assert value() is None
+
+
+def test_a_value_is_made_once_for_each_key():
+    source = torch.randn(3, 4)
+    value = prepared("key", [source], lambda: torch.zeros(1))
+    assert prepared("key", [source], lambda: torch.ones(1)) is value
+    assert prepared("other key", [source], lambda: torch.ones(1)) is not value
+
+
+@torch.inference_mode()
+def test_tensors_of_inference_mode_are_followed_too():
+    source, sums = torch.ones(5, 4), Sums()
+    assert sums(source) == 20
+    source.mul_(2)
+    assert sums(source) == 40

@@ -1,7 +1,6 @@
 """Linear maps, feed-forward halves and GDN of rows: csrc/linear beside float64."""
 
 import math
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,12 +9,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lic_fast import _C, ops, rans
-from lic_fast.ops import row_products
-from lic_fast.ops.linear import activated
-from lic_fast.ops.rows import array
+from lic_fast import _C, rans
+from tests.ops.arrays import ACTIVATIONS, activated, array
 
-ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
 WITH_WORDS = [isa for isa in rans.instruction_sets() if isa in ("avx2", "avx512vnni")]
 # Instruction set, and how numbers are multiplied; all but floats are for bfloat16.
 KERNELS = [(isa, "floats") for isa in rans.instruction_sets()]
@@ -392,10 +388,8 @@ def test_tiles_only_beside_the_instruction_set_that_is_asked_for(monkeypatch):
         linear.run(np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32))
     monkeypatch.delenv("LIC_FAST_ISA", raising=False)
     assert _C.multiplies_tiles()
-    assert row_products.products_for(torch.bfloat16) == "tiles"
     monkeypatch.setenv("LIC_FAST_ISA", "avx512vnni")
     assert not _C.multiplies_tiles()
-    assert row_products.products_for(torch.bfloat16) != "tiles"
 
 
 @pytest.mark.skipif("amx" in rans.instruction_sets(), reason="there are tiles on this CPU")
@@ -403,38 +397,3 @@ def test_tiles_are_refused_where_there_are_none():
     with pytest.raises(ValueError, match="no tiles"):
         _C.Linear(np.ones((4, 4), np.float32), np.ones(4, np.float32), "tiles")
     assert not _C.multiplies_tiles()
-
-
-@pytest.mark.parametrize("here", [True, False], ids=["own kernels", "oneDNN"])
-@every_dtype
-@torch.no_grad()
-def test_the_operators_are_alike_whoever_multiplies(here, dtype):
-    """As on processors whose lack of vectors leaves it to oneDNN."""
-    generator = torch.Generator().manual_seed(5)
-    x = torch.randn(2, 48, 9, 11, generator=generator).to(dtype)
-    x = x.contiguous(memory_format=torch.channels_last)
-    weight, bias = weights(generator, 32, 48), torch.randn(32, generator=generator)
-    wide = x.permute(0, 2, 3, 1)
-    norm = (torch.rand(48, generator=generator), torch.rand(48, generator=generator), 1e-5)
-    hidden, narrow = weights(generator, 96, 48), weights(generator, 48, 96)
-    some, few = torch.randn(96, generator=generator), torch.randn(48, generator=generator)
-    gamma, beta = torch.rand(48, 48, generator=generator), torch.rand(48, generator=generator) + 1
-    with nullcontext() if here else row_products.onednn_products():
-        found = [
-            ops.linear(wide, weight, bias, activation="gelu", norm=norm),
-            ops.conv2d(x, weight[:, :, None, None], bias, activation="relu"),
-            ops.feed_forward(wide, *norm[:2], hidden, some, narrow, few),
-            ops.gdn(x, gamma, beta),
-            ops.gdn(x, gamma, beta, inverse=True),
-        ]
-    with ops.backend("reference"):
-        precise, tall = wide.double(), x.double()
-        expected = [
-            ops.linear(precise, weight, bias, activation="gelu", norm=norm),
-            ops.conv2d(tall, weight[:, :, None, None], bias, activation="relu"),
-            ops.feed_forward(precise, *norm[:2], hidden, some, narrow, few),
-            ops.gdn(tall, gamma, beta),
-            ops.gdn(tall, gamma, beta, inverse=True),
-        ]
-    for actual, wanted in zip(found, expected, strict=True):
-        check(actual, wanted, dtype, "pairs" if dtype == torch.bfloat16 else "floats")

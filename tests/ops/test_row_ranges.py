@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lic_fast import _C, rans
-from lic_fast.ops import onednn
-from lic_fast.ops.rows import array
+from tests.ops.arrays import array
 
 every_isa = pytest.mark.parametrize("isa", rans.instruction_sets())
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -123,7 +122,7 @@ def test_winograd_rows_must_be_whole_tiles():
                 packed.run(x, bias, np.empty_like(x), rows_begin=begin, rows_end=end)
 
 
-@pytest.mark.skipif(not onednn.has_tiles(), reason="no tiles of bfloat16 on this CPU")
+@pytest.mark.skipif("amx" not in rans.instruction_sets(), reason="no tiles of bfloat16 on this CPU")
 @settings(max_examples=40, deadline=None)
 @given(
     data=st.data(),

@@ -7,17 +7,11 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lic_fast import _C, ops, rans
-from lic_fast.ops import tile_convolution, winograd
-from lic_fast.ops.linear import activated
-from lic_fast.ops.rows import array
+from lic_fast import _C, rans
+from tests.ops.arrays import ACTIVATIONS, activated, array
 
-ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
 with_tiles = pytest.mark.skipif(
     "amx" not in rans.instruction_sets(), reason="this CPU has no tiles of AMX"
-)
-by_default = pytest.mark.skipif(
-    not _C.multiplies_tiles(), reason="this CPU, or LIC_FAST_ISA, has no tiles of AMX"
 )
 # Of sums of some thousand products in float32, for normal numbers.
 ABSOLUTE = 2e-5
@@ -133,97 +127,6 @@ def test_what_is_not_finite_stays_with_the_outputs_that_see_it(kernel, stride, i
     finite = expected.isfinite()
     assert torch.equal(out.isfinite(), finite)
     torch.testing.assert_close(out.double()[finite], expected[finite], rtol=2.0**-8, atol=1e-3)
-
-
-def maps(*shape):
-    return torch.randn(shape).bfloat16().contiguous(memory_format=torch.channels_last)
-
-
-@by_default
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize(
-    ("kernel", "stride", "groups", "inputs", "outputs", "sides"),
-    [
-        (3, 1, 1, 64, 48, (17, 22)),
-        (3, 1, 3, 96, 144, (16, 16)),
-        (3, 2, 2, 64, 96, (15, 33)),
-        (5, 2, 1, 48, 64, (34, 38)),
-        (1, 2, 1, 64, 40, (9, 70)),
-        (5, 2, 1, 3, 24, (21, 70)),
-    ],
-)
-@torch.no_grad()
-def test_convolutions_are_computed_so(kernel, stride, groups, inputs, outputs, sides, activation):
-    x = maps(2, inputs, *sides)
-    weight = torch.randn(outputs, inputs // groups, kernel, kernel) / (inputs * kernel**2) ** 0.5
-    weight = rounded(weight * groups**0.5)
-    bias = torch.randn(outputs)
-    form = {"stride": (stride, stride), "padding": (kernel // 2, kernel // 2), "groups": groups}
-    assert tile_convolution.fits(x, weight, **form)
-    residual = maps(2, outputs, *(-(-side // stride) for side in sides))
-    actual = ops.conv2d(x, weight, bias, **form, activation=activation, residual=residual)
-    expected = F.conv2d(x.double(), weight.double(), bias.double(), **form) + residual.double()
-    check(actual, activated(expected, activation))
-    some = torch.cat([x, x], 1)[:, :inputs]  # of a larger map
-    check(ops.conv2d(some, weight, bias, **form, residual=residual), expected)
-    with winograd.direct_convolutions():
-        assert not tile_convolution.fits(x, weight, **form)
-
-
-@by_default
-def test_others_are_not():
-    x, weight = maps(1, 32, 8, 8), torch.randn(32, 32, 3, 3)
-    fits = tile_convolution.fits
-    assert fits(x, weight, (1, 1), (1, 1))
-    assert not fits(x.float(), weight, (1, 1), (1, 1))
-    assert not fits(x, weight, (1, 1), (0, 0))
-    assert not fits(x, weight, (1, 2), (1, 1))
-    assert not fits(x, weight[..., :1], (1, 1), (1, 1))
-    assert not fits(x[:0], weight, (1, 1), (1, 1))
-    assert not fits(x, weight[:, :8], (1, 1), (1, 1), 4)
-
-
-@by_default
-@pytest.mark.parametrize("outputs", [3, 16, 24])
-@torch.no_grad()
-def test_transposed_and_sub_pixel_convolutions(outputs):
-    x, bias = maps(1, 64, 6, 18), torch.randn(outputs)
-    weight = rounded(torch.randn(64, outputs, 5, 5) / 40)
-    form = {"stride": (2, 2), "padding": (2, 2), "output_padding": (1, 1)}
-    expected = F.conv_transpose2d(x.double(), weight.double(), bias.double(), **form)
-    check(ops.conv_transpose2d(x, weight, bias, **form), expected)
-
-    weight, bias = rounded(torch.randn(4 * outputs, 64, 3, 3) / 24), torch.randn(4 * outputs)
-    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    actual = ops.subpixel_conv2d(x, weight, bias, 2, padding=(1, 1), activation="relu")
-    check(actual, F.pixel_shuffle(expected.relu(), 2))
-
-
-@by_default
-@torch.no_grad()
-def test_results_do_not_depend_on_threads_nor_on_the_batch():
-    x = maps(3, 96, 37, 141)
-    convolution = tile_convolution.Convolution(torch.randn(80, 96, 3, 3), None)
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        expected = convolution(x)
-        torch.set_num_threads(3)
-        assert torch.equal(convolution(x), expected)
-    finally:
-        torch.set_num_threads(threads)
-    for i in range(3):
-        assert torch.equal(convolution(x[i : i + 1]), expected[i : i + 1])
-
-
-@by_default
-@torch.no_grad()
-def test_weights_follow_changes():
-    x, weight = maps(1, 32, 16, 16), rounded(torch.randn(32, 32, 3, 3))
-    ops.conv2d(x, weight, padding=(1, 1))
-    weight.data.mul_(2)
-    expected = F.conv2d(x.double(), weight.double(), padding=1)
-    check(ops.conv2d(x, weight, padding=(1, 1)), expected)
 
 
 @with_tiles

@@ -7,22 +7,19 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lic_fast import _C, ops, rans
-from lic_fast.ops import onednn, winograd
-from lic_fast.ops.linear import activated
-from lic_fast.ops.rows import array
+from lic_fast import _C, rans
+from tests.ops.arrays import ACTIVATIONS, activated, array
 
-ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
 every_isa = pytest.mark.parametrize("isa", rans.instruction_sets())
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 # The algorithm's own error for normal numbers: some hundred roundings of sums that cancel.
 RELATIVE = 2e-5
 
 
-def check(actual, expected, dtype, words=False):
-    """Arithmetic is float32, bfloat16 only rounds its result; or see test_winograd_words."""
+def check(actual, expected, dtype):
+    """Arithmetic is float32, bfloat16 only rounds its result."""
     rounding = 2.0**-8 if dtype == torch.bfloat16 else 0.0
-    limit = (2.0**-8 if words else RELATIVE) * max(1.0, expected.abs().max().item())
+    limit = RELATIVE * max(1.0, expected.abs().max().item())
     torch.testing.assert_close(actual.double(), expected, rtol=rounding, atol=limit)
 
 
@@ -92,102 +89,6 @@ def test_every_instruction_set_is_the_definition(
     if skip is not None:
         expected = expected + skip.double().permute(0, 3, 1, 2)
     check(out.permute(0, 3, 1, 2), activated(expected, activation), dtype)
-
-
-def maps(*shape, dtype):
-    return torch.randn(shape).to(dtype).contiguous(memory_format=torch.channels_last)
-
-
-@pytest.mark.parametrize("compact", [False, True])
-@every_dtype
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize(
-    ("kernel", "stride", "groups", "inputs", "outputs", "sides"),
-    [
-        (3, 1, 1, 64, 48, (17, 22)),
-        (3, 1, 3, 96, 144, (16, 16)),
-        (5, 1, 1, 32, 64, (16, 18)),
-        (5, 2, 1, 16, 48, (32, 40)),
-        (5, 2, 1, 48, 64, (34, 38)),
-    ],
-)
-@torch.no_grad()
-def test_convolutions_are_filtered_and_the_definition(
-    kernel, stride, groups, inputs, outputs, sides, activation, dtype, compact
-):
-    if dtype == torch.bfloat16 and onednn.has_tiles():
-        pytest.skip("this CPU multiplies maps of bfloat16 in tiles")
-    x = maps(2, inputs, *sides, dtype=dtype)
-    weight = torch.randn(outputs, inputs // groups, kernel, kernel) / (inputs * kernel**2) ** 0.5
-    bias = torch.randn(outputs)
-    form = {"stride": (stride, stride), "padding": (kernel // 2, kernel // 2), "groups": groups}
-    assert winograd.fits(x, weight, **form)
-    sides_out = (2, outputs, *(side // stride for side in sides))
-    residual = maps(*sides_out, dtype=dtype)
-
-    def convolved():
-        return ops.conv2d(x, weight, bias, **form, activation=activation, residual=residual)
-
-    if compact:
-        packed = winograd.Convolution(weight, bias, (stride, stride), groups, compact=True)
-        actual = packed(x, activation, residual)
-    else:
-        actual = convolved()
-    expected = F.conv2d(x.double(), weight.double(), bias.double(), **form) + residual.double()
-    words = dtype == torch.bfloat16 and not compact and _C.multiplies_words()
-    check(actual, activated(expected, activation), dtype, words)
-    with winograd.direct_convolutions():
-        assert not winograd.fits(x, weight, **form)
-
-
-@every_dtype
-@pytest.mark.parametrize("outputs", [3, 16, 24, 48])
-@torch.no_grad()
-def test_transposed_and_sub_pixel_convolutions(outputs, dtype):
-    x = maps(1, 64, 16, 18, dtype=dtype)
-    bias = torch.randn(outputs)
-    weight = torch.randn(64, outputs, 5, 5) / 40
-    form = {"stride": (2, 2), "padding": (2, 2), "output_padding": (1, 1)}
-    expected = F.conv_transpose2d(x.double(), weight.double(), bias.double(), **form)
-    words = dtype == torch.bfloat16 and _C.multiplies_words()
-    check(ops.conv_transpose2d(x, weight, bias, **form), expected, dtype, words)
-
-    weight, bias = torch.randn(4 * outputs, 64, 3, 3) / 24, torch.randn(4 * outputs)
-    expected = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    actual = ops.subpixel_conv2d(x, weight, bias, 2, padding=(1, 1), activation="relu")
-    check(actual, F.pixel_shuffle(expected.relu(), 2), dtype, words)
-    with ops.backend("reference"):
-        plain = ops.subpixel_conv2d(x.float(), weight, bias, 2, padding=(1, 1), activation="relu")
-    check(plain, F.pixel_shuffle(expected.relu(), 2), torch.float32)
-
-
-@torch.no_grad()
-def test_results_do_not_depend_on_threads_nor_on_the_batch():
-    maps_, weight = maps(3, 96, 37, 41, dtype=torch.float32), torch.randn(80, 96, 3, 3)
-    kinds = [(False, False), (True, False)] + [(False, True)] * _C.multiplies_words()
-    for compact, words in kinds:
-        x = maps_.bfloat16() if words else maps_
-        convolution = winograd.Convolution(weight, None, compact=compact, words=words)
-        threads = torch.get_num_threads()
-        try:
-            torch.set_num_threads(1)
-            expected = convolution(x)
-            torch.set_num_threads(3)
-            assert torch.equal(convolution(x), expected)
-        finally:
-            torch.set_num_threads(threads)
-        for i in range(3):
-            assert torch.equal(convolution(x[i : i + 1]), expected[i : i + 1])
-
-
-@torch.no_grad()
-def test_weights_follow_changes():
-    x, weight = maps(1, 32, 16, 16, dtype=torch.float32), torch.randn(32, 32, 3, 3)
-    assert winograd.fits(x, weight, (1, 1), (1, 1))
-    ops.conv2d(x, weight, padding=(1, 1))
-    weight.data.mul_(2)
-    expected = F.conv2d(x.double(), weight.double(), padding=1)
-    check(ops.conv2d(x, weight, padding=(1, 1)), expected, torch.float32)
 
 
 def test_infinities_and_nans_stay_what_they_are_behind_a_gelu():

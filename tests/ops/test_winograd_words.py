@@ -7,12 +7,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lic_fast import _C, ops, rans
-from lic_fast.ops import onednn, winograd
-from lic_fast.ops.linear import activated
-from lic_fast.ops.rows import array
+from lic_fast import _C, rans
+from tests.ops.arrays import ACTIVATIONS, activated, array
 
-ACTIVATIONS = ["none", "relu", "leaky_relu", "gelu"]
 # Words of 12 bits and more lose less than the 8 bits of the maps themselves, sums that cancel
 # included: of the largest result two roundings of a bfloat16, one of them the result's own.
 RELATIVE = 2.0**-8
@@ -148,44 +145,3 @@ def test_only_the_instruction_set_that_has_them():
         _C.Winograd(weight, False, 1, words=True)
     with pytest.raises(ValueError, match="bfloat16"):
         packed.run(np.zeros(x.shape, np.float32), bias, np.zeros(x.shape, np.float32))
-
-
-@needed
-@torch.no_grad()
-def test_maps_of_bfloat16_are_computed_so(monkeypatch):
-    """Of stride 2 and to several pixels, too; float32 are not."""
-    if not winograd.wide_vectors() or onednn.has_tiles() or not _C.multiplies_words():
-        pytest.skip("this CPU computes them otherwise")
-    made = []
-    original = winograd.Convolution
-
-    class Watched(original):
-        def __init__(self, *arguments, words=False, **options):
-            made.append(words)
-            super().__init__(*arguments, words=words, **options)
-
-    monkeypatch.setattr(winograd, "Convolution", Watched)
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(1, 128, 32, 34, generator=generator)
-    x = x.contiguous(memory_format=torch.channels_last)
-    three = torch.randn(48, 128, 3, 3, generator=generator) / 34
-    five = torch.randn(48, 128, 5, 5, generator=generator) / 57
-    four = torch.randn(64, 128, 3, 3, generator=generator) / 34
-    for dtype, words in ((torch.bfloat16, True), (torch.float32, False)):
-        made.clear()
-        y = x.to(dtype)
-
-        def calls(y):
-            return [
-                ops.conv2d(y, three, padding=(1, 1)),
-                ops.conv2d(y, five, stride=(2, 2), padding=(2, 2)),
-                ops.subpixel_conv2d(y, four, None, 2, padding=(1, 1)),
-            ]
-
-        found = calls(y)
-        assert made == [words] * 3
-        with ops.backend("reference"):
-            expected = calls(y.double())
-        for actual, wanted in zip(found, expected, strict=True):
-            assert actual.dtype == dtype
-            check(actual, wanted)

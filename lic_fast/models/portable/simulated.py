@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lic_fast import ops
 from lic_fast.entropy.integer.quantizer import step_of
 from lic_fast.entropy.integer.rounding import round_layer, smallest_scale
 from lic_fast.models.base import SliceCompressionModel
@@ -122,7 +122,7 @@ def _silent(what: str, done: int, total: int) -> None:
     """Tells nobody."""
 
 
-def _rounding(layer: Any, grid: _Grid) -> Callable[..., Tensor]:
+def _rounding(layer: Any, grid: _Grid) -> Callable[[Tensor], Tensor]:
     """The layer's forward with rounded weights and activations."""
     linear = isinstance(layer, nn.Linear)
     step, offset = step_of(Quantizer(*grid[:3]), grid.halves)
@@ -132,7 +132,7 @@ def _rounding(layer: Any, grid: _Grid) -> Callable[..., Tensor]:
     )
     high_half = grid.halves * 7 < grid.bits
 
-    def forward(x: Tensor, activation: Any = "none", residual: Tensor | None = None) -> Tensor:
+    def forward(x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
             read = ((x.detach() * inverse_step).round() + zero).clamp(0, 2**grid.bits - 1)
@@ -141,16 +141,8 @@ def _rounding(layer: Any, grid: _Grid) -> Callable[..., Tensor]:
             x = straight_through(x, (read - offset) * float_step)
             weight, bias = _rounded(layer, step, grid.mean)
             if linear:
-                return ops.linear(x, weight, bias, activation=activation, residual=residual)
-            return ops.conv2d(
-                x,
-                weight,
-                bias,
-                stride=layer.stride,
-                padding=layer.padding,
-                activation=activation,
-                residual=residual,
-            )
+                return F.linear(x, weight, bias)
+            return F.conv2d(x, weight, bias, layer.stride, layer.padding)
 
     return forward
 
