@@ -104,7 +104,7 @@ def main() -> None:
         "# Pictures of any size",
         "",
         f"`python -m benchmarks.sizes {Path(options.picture).name}`; {processor()}. Each line is "
-        "one coding in a process of its own; memory is the largest resident memory above that before, "
+        "one coding in a process of its own; memory is the largest resident above that before, "
         "with the picture in it. AVIF and JPEG XL are Pillow's, at quality 50.",
         "",
         "| size | codec | bytes per pixel of the file | encode s | MB | decode s | MB |",
