@@ -23,6 +23,11 @@ EXTRA = "program."
 _MOST = 2**20
 """Channels, kernels, numbers of maps: nothing that is counted is larger."""
 
+_MOST_READ = 2
+"""How often arrays are packed, on an average, at most."""
+
+_MOST_UNREAD = 2**20
+
 _STEPS = {step.__name__: step for step in get_args(integer.Step)}
 
 
@@ -125,12 +130,13 @@ class Reader:
 
     def __init__(self, entries: Mapping[str, Array]) -> None:
         self._entries = entries
+        self._left = _MOST_UNREAD + _MOST_READ * sum(entry.size for entry in entries.values())
         self._arrays: dict[tuple[Any, ...], Array] = {}
 
     def array(self, reference: Any) -> Array:
         """The array that a reference names; float16 becomes float32."""
         name, shape, r = reference["entry"], reference["shape"], reference["pixels_first"]
-        key = name, tuple(shape), r
+        key = self.text(name), tuple(_listed(shape)), r
         if key not in self._arrays:
             entry = self._entries[name]
             if entry.dtype == np.float16:
@@ -142,7 +148,11 @@ class Reader:
             array = entry.reshape([self.integer(side, 0, _MOST) for side in shape])
             r = self.integer(r, 1, 16)
             self._arrays[key] = _pixels_first(array, r) if r > 1 else array
-        return self._arrays[key]
+        array = self._arrays[key]
+        self._left -= array.size
+        if self._left < 0:
+            raise ValueError(f"arrays are read again and again, {name} at last")
+        return array
 
     def integer(self, value: Any, least: int = 0, most: int = _MOST) -> int:
         """A whole number within bounds."""
@@ -307,20 +317,54 @@ def _typed(dtype: Any) -> _Field:
     return read
 
 
+def _positive(reader: Reader, reference: Any) -> Array:
+    """Scales and steps beyond which numbers would leave the range of float32."""
+    array = _typed(np.float32)(reader, reference)
+    if not ((array > 1e-15) & (array < 1e15)).all():
+        raise ValueError(f"{reference['entry']} must be in 1e-15..1e15")
+    return array
+
+
+def _bias(reader: Reader, reference: Any) -> Array:
+    array = _typed(np.float32)(reader, reference)
+    if not (np.abs(array) < 1e15).all():
+        raise ValueError(f"{reference['entry']} must be in -1e15..1e15")
+    return array
+
+
+def _one(reader: Reader, value: Any) -> int:
+    return reader.integer(value, 1, 1)
+
+
+def _bits(reader: Reader, value: Any) -> int:
+    if reader.integer(value) not in (7, 14):
+        raise ValueError(f"an activation has 7 bits or 14, not {value}")
+    return int(value)
+
+
+def _quantizer(reader: Reader, stated: Any) -> Any:
+    found = _tuple(integer.Quantizer)(reader, stated)
+    if found.zero.ndim != 1 or found.zero.shape != found.inverse_step.shape or not found.zero.size:
+        raise ValueError("inverse_step and zero of a quantizer are of the same channels")
+    if not ((found.zero >= 0) & (found.zero < 2**found.bits)).all():
+        raise ValueError(f"a quantizer's zero must be in 0..{2**found.bits - 1}")
+    return found
+
+
 _FLOATS, _INTEGERS = _typed(np.float32), _typed(np.int32)
 _MAYBE = _or_none(_SIZE)
-_QUANTIZER = _tuple(integer.Quantizer)
+_QUANTIZER = _quantizer
 _LAYER = _tuple(integer.Layer)
 _FIELDS.update(
     {
-        integer.Quantizer: {"inverse_step": _FLOATS, "zero": _INTEGERS, "bits": _SIZE},
+        integer.Quantizer: {"inverse_step": _positive, "zero": _INTEGERS, "bits": _bits},
         integer.Layer: {
             "weight": _typed(np.int8),
             "bias": _INTEGERS,
-            "scale": _FLOATS,
+            "scale": _positive,
             "border": _list(_typed(np.uint8)),
-            "stride": _SIZE,
-            "groups": _SIZE,
+            "stride": _one,
+            "groups": _one,
             "activation": _ACTIVATION,
             "output": _or_none(_QUANTIZER),
         },
@@ -347,19 +391,19 @@ _FIELDS.update(
         },
         integer.QuantizeStep: {"quantizer": _QUANTIZER, "x": _SIZE, "activations": _SIZE},
         integer.NormStep: {
-            "weight": _FLOATS,
-            "bias": _FLOATS,
-            "inverse_step": _FLOATS,
-            "epsilon": _FLOATS,
+            "weight": _bias,
+            "bias": _bias,
+            "inverse_step": _positive,
+            "epsilon": _positive,
             "quantizer": _QUANTIZER,
             "x": _SIZE,
             "activations": _SIZE,
         },
         integer.AttentionStep: {
-            "inverse_step": _FLOATS,
-            "scale": _FLOATS,
-            "table": _FLOATS,
-            "value_step": _FLOATS,
+            "inverse_step": _positive,
+            "scale": _positive,
+            "table": _bias,
+            "value_step": _positive,
             "window_size": _SIZE,
             "shift": _SIZE,
             "quantizer": _QUANTIZER,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,19 @@ from lic_fast.runtime.description import Reader, Writer, read_graph, read_path
 from lic_fast.runtime.entropy_path import EntropyPath
 from lic_fast.runtime.graph import Graph
 
-__all__ = ["METADATA", "VERSION", "ModelData", "described", "read", "to_bytes"]
+__all__ = ["FAULTS", "METADATA", "VERSION", "ModelData", "described", "read", "reason", "to_bytes"]
 
 METADATA = "lic_fast"
 """Key of a safetensors file's metadata under which this project's stand, as JSON."""
 
 VERSION = 2
 """Of portable models' files."""
+
+FAULTS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
+"""What comes of a file that was deliberately written wrong."""
+
+_WITHOUT_GRAPH = 1
+"""The version of files that hold a state dict alone."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -107,6 +114,13 @@ def to_bytes(data: ModelData, entries: Arrays, arguments: Mapping[str, Any]) -> 
     return save(every, metadata={METADATA: json.dumps(stated, sort_keys=True)})
 
 
+def reason(error: Exception) -> str:
+    """What is wrong, of one of :data:`FAULTS`."""
+    if isinstance(error, KeyError):
+        return f"there is no {error}"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
 def described(metadata: Mapping[str, str]) -> dict[str, Any]:
     """What a file states of itself.
 
@@ -144,7 +158,8 @@ def _read(path: Path) -> ModelData:
         with safe_open(path, "np") as file:
             stated = described(file.metadata() or {})
             version = stated.get("portable")
-            if "graph" not in stated:
+            # An export of a model in floating point states no version.
+            if version in (None, 0, _WITHOUT_GRAPH):
                 raise NoProgramError("it holds no graph: lic-fast export writes files that do")
             if version != VERSION:
                 raise CheckpointError(
@@ -152,18 +167,19 @@ def _read(path: Path) -> ModelData:
                     f"{VERSION}: export it again"
                 )
             entries = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, *FAULTS) as error:
         raise CheckpointError(f"damaged, or not a safetensors file: {error}") from None
-    if stated.pop("sha256", None) != _digest(stated, entries):
-        raise CheckpointError("damaged: its bytes are not those that were written")
-    # What remains is a file that was written with a fault, or deliberately wrong.
+    # What passes this is a file that was written with a fault, or deliberately wrong.
     try:
+        if stated.pop("sha256", None) != _digest(stated, entries):
+            raise CheckpointError("damaged: its bytes are not those that were written")
         return _data(stated, entries)
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise CheckpointError(f"its graph makes no sense: {kind}{error}") from None
+    except CheckpointError:
+        raise
+    except FAULTS as error:
+        raise CheckpointError(f"its graph makes no sense: {reason(error)}") from None
 
 
 def _data(stated: Mapping[str, Any], entries: Arrays) -> ModelData:
@@ -180,7 +196,7 @@ def _data(stated: Mapping[str, Any], entries: Arrays) -> ModelData:
         architecture=reader.text(stated["architecture"]),
         multiple=reader.integer(stated["multiple"], 1, 2**12),
         z_downsampling=reader.integer(stated["z_downsampling"], 1, 2**12),
-        fingerprint=bytes.fromhex(reader.text(stated["fingerprint"])),
+        fingerprint=_fingerprint(reader.text(stated["fingerprint"])),
         **{name: read_graph(reader, graph[name]) for name in _GRAPHS},
         path=read_path(reader, graph["path"]),
         medians=reader.array(graph["medians"]),
@@ -189,6 +205,12 @@ def _data(stated: Mapping[str, Any], entries: Arrays) -> ModelData:
         y_tables=arrays("y_tables", 3),
         gains=None if graph["gains"] is None else arrays("gains", 2),
     )
+
+
+def _fingerprint(text: str) -> bytes:
+    if not re.fullmatch("[0-9a-f]{16}", text):
+        raise ValueError(f"{text!r} must be a fingerprint: eight bytes in hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 def _digest(stated: Mapping[str, Any], entries: Arrays) -> str:

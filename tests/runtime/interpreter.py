@@ -333,7 +333,8 @@ class Maps:
             shape = (self.kinds[base]["channels"], *several[0].shape[1:])
             whole = [np.zeros(shape, one.dtype) for one in several]
             self.made[base] = whole if halves else whole[0]
-        for whole, one in zip(self.made[base] if halves else [self.made[base]], several):
+        made = self.made[base] if halves else [self.made[base]]
+        for whole, one in zip(made, several, strict=True):
             assert whole[channels].shape == one.shape
             whole[channels] = one
 
