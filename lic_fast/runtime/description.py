@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from lic_fast.runtime import integer
 from lic_fast.runtime.entropy_path import EntropyPath, Network, Slices
+from lic_fast.runtime.faults import FAULTS, reason
 from lic_fast.runtime.graph import BINARY, UNARY, Graph, Node
 
-__all__ = ["EXTRA", "Reader", "Writer", "read_graph", "read_path"]
+__all__ = ["EXTRA", "Reader", "Writer", "read_graph", "read_path", "within"]
 
 Array = npt.NDArray[Any]
 
@@ -195,6 +196,14 @@ def _listed(values: Any) -> Sequence[Any]:
 _Field = Callable[[Reader, Any], Any]
 
 
+def within(place: object, field: _Field, reader: Reader, value: Any) -> Any:
+    """What is read; of a fault the text begins with the place."""
+    try:
+        return field(reader, value)
+    except FAULTS as error:
+        raise ValueError(f"{place}: {reason(error)}") from None
+
+
 def _or_none(field: _Field) -> _Field:
     return lambda reader, value: None if value is None else field(reader, value)
 
@@ -246,7 +255,7 @@ def read_graph(reader: Reader, stated: Any) -> Graph:
     Raises:
         ValueError, TypeError, KeyError, AttributeError: It is none.
     """
-    nodes = tuple(_node(reader, node) for node in _listed(stated["nodes"]))
+    nodes = tuple(_list(_node)(reader, stated["nodes"]))
     inputs, channels, outputs = (
         tuple(reader.integers(stated[name])) for name in ("inputs", "channels", "outputs")
     )
@@ -293,13 +302,20 @@ _FIELDS: dict[type[Any], dict[str, _Field]] = {}
 def _tuple(kind: type[Any]) -> _Field:
     def read(reader: Reader, stated: Any) -> Any:
         reader.text(stated["is"], kind.__name__)
-        return kind(**{name: field(reader, stated[name]) for name, field in _FIELDS[kind].items()})
+        return kind(
+            **{
+                name: within(name, field, reader, stated[name])
+                for name, field in _FIELDS[kind].items()
+            }
+        )
 
     return read
 
 
 def _list(field: _Field) -> _Field:
-    return lambda reader, values: [field(reader, value) for value in _listed(values)]
+    return lambda reader, values: [
+        within(i, field, reader, value) for i, value in enumerate(_listed(values))
+    ]
 
 
 def _step(reader: Reader, stated: Any) -> Any:

@@ -24,20 +24,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from lic_fast.errors import CheckpointError, NoProgramError
-from lic_fast.runtime.description import Reader, Writer, read_graph, read_path
+from lic_fast.runtime.description import Reader, Writer, read_graph, read_path, within
 from lic_fast.runtime.entropy_path import EntropyPath
+from lic_fast.runtime.faults import FAULTS, reason
 from lic_fast.runtime.graph import Graph
 
-__all__ = ["FAULTS", "METADATA", "VERSION", "ModelData", "described", "read", "reason", "to_bytes"]
+__all__ = ["METADATA", "VERSION", "ModelData", "described", "read", "to_bytes"]
 
 METADATA = "lic_fast"
 """Key of a safetensors file's metadata under which this project's stand, as JSON."""
 
 VERSION = 2
 """Of portable models' files."""
-
-FAULTS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
-"""What comes of a file that was deliberately written wrong."""
 
 _WITHOUT_GRAPH = 1
 """The version of files that hold a state dict alone."""
@@ -114,13 +112,6 @@ def to_bytes(data: ModelData, entries: Arrays, arguments: Mapping[str, Any]) -> 
     return save(every, metadata={METADATA: json.dumps(stated, sort_keys=True)})
 
 
-def reason(error: Exception) -> str:
-    """What is wrong, of one of :data:`FAULTS`."""
-    if isinstance(error, KeyError):
-        return f"there is no {error}"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-
-
 def described(metadata: Mapping[str, str]) -> dict[str, Any]:
     """What a file states of itself.
 
@@ -159,7 +150,7 @@ def _read(path: Path) -> ModelData:
             stated = described(file.metadata() or {})
             version = stated.get("portable")
             # An export of a model in floating point states no version.
-            if version in (None, 0, _WITHOUT_GRAPH):
+            if version in (None, 0, _WITHOUT_GRAPH) and "sha256" not in stated:
                 raise NoProgramError("it holds no graph: lic-fast export writes files that do")
             if version != VERSION:
                 raise CheckpointError(
@@ -197,8 +188,8 @@ def _data(stated: Mapping[str, Any], entries: Arrays) -> ModelData:
         multiple=reader.integer(stated["multiple"], 1, 2**12),
         z_downsampling=reader.integer(stated["z_downsampling"], 1, 2**12),
         fingerprint=_fingerprint(reader.text(stated["fingerprint"])),
-        **{name: read_graph(reader, graph[name]) for name in _GRAPHS},
-        path=read_path(reader, graph["path"]),
+        **{name: within(name, read_graph, reader, graph[name]) for name in _GRAPHS},
+        path=within("path", read_path, reader, graph["path"]),
         medians=reader.array(graph["medians"]),
         scale_table=reader.array(graph["scale_table"]),
         z_tables=arrays("z_tables", 3),

@@ -38,11 +38,10 @@ class _Map(NamedTuple):
 
 
 def check_sizes(data: ModelData) -> None:
-    """Refuses a model whose networks do not give maps of the sizes that others read, or whose
-    networks would take too much for a small picture.
+    """Refuses a model whose networks do not fit each other's sizes, or would take too much.
 
     Raises:
-        ValueError, LookupError: It is such a model.
+        ValueError, LookupError: They do not, or would for a small picture.
     """
     hyper = data.path.hyper[0].program
     side, up = data.multiple, hyper.maps[hyper.outputs[0]].scale

@@ -21,7 +21,8 @@ from lic_fast.runtime.coding import (
     open_stream,
 )
 from lic_fast.runtime.entropy_path import PackedEntropyPath
-from lic_fast.runtime.file import FAULTS, ModelData, reason
+from lic_fast.runtime.faults import FAULTS, reason
+from lic_fast.runtime.file import ModelData
 from lic_fast.runtime.limits import MOST_BYTES, check_sizes
 from lic_fast.runtime.program import Program
 from lic_fast.runtime.threads import threads

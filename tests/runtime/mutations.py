@@ -69,27 +69,22 @@ def change_json(stated: Any, choose: random.Random) -> str:
     """Changes one thing that a file states, and says what."""
     path = walk(stated, choose)
     parent, key = at(stated, path[:-1]), path[-1]
-    how = choose.choice(["value", "value", "nudge", "drop", "double", "swap", "references"])
+    how = choose.choice(["value", "value", "nudge", "drop", "double", "other", "references"])
     if how == "nudge" and type(parent[key]) in (int, float):
         parent[key] += choose.choice([-1, 1])
     elif how == "drop":
         del parent[key]
     elif how == "double" and isinstance(parent, list):
         parent.insert(key, copy.deepcopy(parent[key]))
-    elif how in ("swap", "references"):
-        if how == "references":
-            graph = stated["graph"]
-            several = [one for one in places(graph) if is_reference(at(graph, one))]
-            first, second = (at(graph, choose.choice(several)) for _ in range(2))
-        else:
-            first, second = parent[key], at(stated, walk(stated, choose))
-        if isinstance(first, dict) and isinstance(second, dict) and first is not second:
-            kept = dict(first)
-            first.clear()
-            first.update(copy.deepcopy(second))
-            if how == "references":
-                second.clear()
-                second.update(kept)
+    elif how == "references":
+        graph = stated["graph"]
+        several = [one for one in places(graph) if is_reference(at(graph, one))]
+        first, second = (at(graph, choose.choice(several)) for _ in range(2))
+        kept = dict(first)
+        first.update(second)
+        second.update(kept)
+    elif how == "other":
+        parent[key] = copy.deepcopy(at(stated, walk(stated, choose)))
     else:
         parent[key] = copy.deepcopy(choose.choice(VALUES))
     return f"{how} {path}"
@@ -134,8 +129,6 @@ def changed(data: bytes, seed: int) -> tuple[bytes, str]:
     """The bytes of a file that is wrong somewhere, and what was changed."""
     choose = random.Random(seed)
     stated, arrays = parts_of(data)
-    if choose.random() < 0.35:
-        what = change_array(arrays, choose)
-    else:
-        what = change_json(stated, choose)
+    arrays_too = choose.random() < 0.35
+    what = change_array(arrays, choose) if arrays_too else change_json(stated, choose)
     return bytes_of(stated, arrays), what

@@ -2,6 +2,7 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -138,9 +139,8 @@ def test_qualities_and_streams_that_do_not_fit_are_refused_as_by_models():
         one_rate.encode(pixels, (0, 0, 0, 0), quality=50, layout=StreamLayout.LANES)
     streams = model.encode(pixels, (0, 0, 0, 0), quality=None, layout=StreamLayout.LANES)
     assert streams.quality == [50]
+    changed = replace(streams, checksums=[streams.checksums[0] ^ 1])
     with pytest.raises(ChecksumError, match="have checksum"):
-        changed = copy.copy(streams)
-        object.__setattr__(changed, "checksums", [streams.checksums[0] ^ 1])
         model.decode(changed, (0, 0, 0, 0))
     latents = model.analyse(pixels, (0, 0, 0, 0))
     latents[0, 0, 0, 0] = np.nan
