@@ -341,6 +341,13 @@ def _positive(reader: Reader, reference: Any) -> Array:
     return array
 
 
+def _weight(reader: Reader, reference: Any) -> Array:
+    array = _typed(np.int8)(reader, reference)
+    if array.min(initial=0) < -127:
+        raise ValueError(f"{reference['entry']} must be in -127..127")
+    return array
+
+
 def _bias(reader: Reader, reference: Any) -> Array:
     array = _typed(np.float32)(reader, reference)
     if not (np.abs(array) < 1e15).all():
@@ -375,7 +382,7 @@ _FIELDS.update(
     {
         integer.Quantizer: {"inverse_step": _positive, "zero": _INTEGERS, "bits": _bits},
         integer.Layer: {
-            "weight": _typed(np.int8),
+            "weight": _weight,
             "bias": _INTEGERS,
             "scale": _positive,
             "border": _list(_typed(np.uint8)),

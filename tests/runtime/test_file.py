@@ -67,16 +67,16 @@ def test_a_flipped_byte_is_found_before_anything_is_made_of_it(data, monkeypatch
     for position in where:
         damaged = bytearray(data)
         damaged[position] ^= 1 << choose.randrange(8)
-        try:
+        with pytest.raises((CheckpointError, ReachedError)) as caught:
             load_bytes(bytes(damaged))
-        except CheckpointError as error:
-            assert "model.safetensors: " in str(error)
-        except ReachedError:
-            # A letter of an escaped character, or the number of the last byte of the last array.
+        if caught.type is ReachedError:
+            # A space, or a letter of an escaped character: it states the same.
             assert position < header
             again, found = parts_of(bytes(damaged))
             assert again == stated
             assert all(np.array_equal(found[name], array) for name, array in arrays.items())
+        else:
+            assert "model.safetensors: " in str(caught.value)
 
 
 def with_stated(data, **changes):
@@ -130,7 +130,7 @@ def test_files_that_hold_no_program(data):
         {"other": "things"},
         None,
     ):
-        with pytest.raises(NoProgramError, match="no graph|no program"):
+        with pytest.raises(NoProgramError, match=r"no graph|no program"):
             load_bytes(save(arrays, metadata=metadata))
 
 
@@ -217,16 +217,17 @@ def test_a_file_that_is_wrong_anywhere_is_refused_or_codes(name, seed):
     content, what = changed(file_of(name), seed)
     pixels = picture(64, 64)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    stage = "load"
     try:
         model = load_bytes(content)
-    except CheckpointError as error:
-        assert "model.safetensors: " in str(error), what
-    else:
-        try:
-            quality = 50 if model.anchor_qualities else None
-            shown = decode_image(encode_image(pixels, model, quality=quality), model).pixels
-            assert shown.shape == pixels.shape
-        except (LicFastError, ValueError):
-            pass
+        stage = "code"
+        quality = 50 if model.anchor_qualities else None
+        shown = decode_image(encode_image(pixels, model, quality=quality), model).pixels
+        stage = "done"
+    except (LicFastError, ValueError) as error:
+        refused = isinstance(error, CheckpointError) and "model.safetensors: " in str(error)
+        if stage == "load" and not refused:
+            raise
+    assert stage != "done" or shown.shape == pixels.shape
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert 1024 * (after - before) < _MOST, what
