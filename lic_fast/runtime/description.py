@@ -136,9 +136,13 @@ class Reader:
 
     def array(self, reference: Any) -> Array:
         """The array that a reference names; float16 becomes float32."""
+        if not isinstance(reference, dict):
+            raise ValueError(f"a {type(reference).__name__} stands for an array")
         name, shape, r = reference["entry"], reference["shape"], reference["pixels_first"]
         key = self.text(name), tuple(_listed(shape)), r
         if key not in self._arrays:
+            if name not in self._entries:
+                raise ValueError(f"there is no entry {name}")
             entry = self._entries[name]
             if entry.dtype == np.float16:
                 entry = entry.astype(np.float32)
@@ -146,7 +150,7 @@ class Reader:
                 raise ValueError(f"{name} is {entry.dtype}, which no node computes with")
             if entry.dtype == np.float32 and not np.isfinite(entry).all():
                 raise ValueError(f"{name} is not finite")
-            array = entry.reshape([self.integer(side, 0, _MOST) for side in shape])
+            array = entry.reshape([self.integer(side, 0, _MOST) for side in key[1]])
             r = self.integer(r, 1, 16)
             self._arrays[key] = _pixels_first(array, r) if r > 1 else array
         array = self._arrays[key]
@@ -154,6 +158,10 @@ class Reader:
         if self._left < 0:
             raise ValueError(f"arrays are read again and again, {name} at last")
         return array
+
+    def arrays(self, references: Any) -> list[Array]:
+        """The arrays that some references name."""
+        return [within(i, Reader.array, self, one) for i, one in enumerate(_listed(references))]
 
     def integer(self, value: Any, least: int = 0, most: int = _MOST) -> int:
         """A whole number within bounds."""
@@ -280,7 +288,7 @@ def _node(reader: Reader, stated: Any) -> Node:
     for name in weights:
         key = name.rstrip("?")
         reference = references.get(key) if name != key else references[key]
-        read[key] = None if reference is None else reader.array(reference)
+        read[key] = within(key, _or_none(Reader.array), reader, reference)
         if reference is None and name == key:
             raise ValueError(f"a {kind} has no {key}")
     if read.get("norm_weight") is None and given.get("eps") is not None and kind == "linear":
@@ -290,7 +298,7 @@ def _node(reader: Reader, stated: Any) -> Node:
         tuple(reader.integers(stated["inputs"])),
         reader.integer(stated["output"]),
         reader.integer(stated["channels"], 1),
-        {name: field(reader, given.get(name)) for name, field in attributes.items()},
+        {name: within(name, field, reader, given.get(name)) for name, field in attributes.items()},
         read,
     )
 

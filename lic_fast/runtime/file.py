@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,13 +175,15 @@ def _read(path: Path) -> ModelData:
 
 def _data(stated: Mapping[str, Any], entries: Arrays) -> ModelData:
     graph = stated["graph"]
+    if not isinstance(graph, dict):
+        raise ValueError(f"a {type(graph).__name__} stands for the graph")
     reader = Reader(entries)
 
     def arrays(name: str, count: int) -> tuple[Any, ...]:
-        references: Sequence[Any] = graph[name]
-        if len(references) != count:
-            raise ValueError(f"{name} are {count} arrays, not {len(references)}")
-        return tuple(reader.array(reference) for reference in references)
+        found = within(name, Reader.arrays, reader, graph[name])
+        if len(found) != count:
+            raise ValueError(f"{name} are {count} arrays, not {len(found)}")
+        return tuple(found)
 
     return ModelData(
         architecture=reader.text(stated["architecture"]),
@@ -190,8 +192,8 @@ def _data(stated: Mapping[str, Any], entries: Arrays) -> ModelData:
         fingerprint=_fingerprint(reader.text(stated["fingerprint"])),
         **{name: within(name, read_graph, reader, graph[name]) for name in _GRAPHS},
         path=within("path", read_path, reader, graph["path"]),
-        medians=reader.array(graph["medians"]),
-        scale_table=reader.array(graph["scale_table"]),
+        medians=within("medians", Reader.array, reader, graph["medians"]),
+        scale_table=within("scale_table", Reader.array, reader, graph["scale_table"]),
         z_tables=arrays("z_tables", 3),
         y_tables=arrays("y_tables", 3),
         gains=None if graph["gains"] is None else arrays("gains", 2),

@@ -122,7 +122,7 @@ def test_what_a_file_states_of_itself(data, changes, message):
 
 
 def test_files_that_hold_no_program(data):
-    stated, arrays = with_stated(data, graph=None, portable=1)
+    stated, arrays = with_stated(data, graph=None, sha256=None, portable=1)
     for metadata in (
         {"lic_fast": json.dumps(stated)},
         {"lic_fast": json.dumps({"architecture": "WACNN", "arguments": {}})},
