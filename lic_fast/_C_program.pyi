@@ -1,12 +1,14 @@
 """A part of the stubs of `lic_fast._C`; there is no such module."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 _Float32: TypeAlias = npt.NDArray[np.float32]
+_Uint8: TypeAlias = npt.NDArray[np.uint8]
+_Given: TypeAlias = _Float32 | _Uint8 | tuple[int, int, Callable[[int, _Uint8], object]]
 _Norm: TypeAlias = tuple[_Float32, _Float32, float]
 _Activation: TypeAlias = Literal["none", "relu", "leaky_relu", "gelu"]
 _Unary: TypeAlias = Literal[
@@ -28,11 +30,12 @@ _Binary: TypeAlias = Literal["add", "multiply", "divide", "subtract", "maximum",
 class Program:
     def run(
         self,
-        inputs: Sequence[_Float32],
-        outputs: Sequence[_Float32],
+        inputs: Sequence[_Given],
+        outputs: Sequence[_Given],
         threads: int,
         band_rows: int = 0,
-    ) -> None: ...
+        padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    ) -> bool: ...
     def output_sizes(self, height: int, width: int) -> list[tuple[int, int]]: ...
     def describe(self, height: int, width: int) -> list[tuple[str, str, tuple[int, int, int]]]: ...
     def memory(self, height: int, width: int, threads: int, band_rows: int = 0) -> int: ...
@@ -40,6 +43,7 @@ class Program:
 class ProgramBuilder:
     def __init__(self, bfloat16: bool, compact: bool = False) -> None: ...
     def input(self, channels: int) -> int: ...
+    def pixels(self) -> int: ...
     def conv2d(
         self,
         x: int,
@@ -92,4 +96,4 @@ class ProgramBuilder:
     def depth_to_space(self, x: int, r: int) -> int: ...
     def split(self, x: int, first: int, count: int) -> int: ...
     def concat(self, parts: Sequence[int]) -> int: ...
-    def build(self, outputs: Sequence[int]) -> Program: ...
+    def build(self, outputs: Sequence[int], pixels: bool = False) -> Program: ...

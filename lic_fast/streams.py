@@ -36,14 +36,17 @@ class LatentStreams:
     quality: list[float] | None = None
 
 
-def symbols_checksum(z_symbols: np.ndarray, y_symbols: Iterable[np.ndarray]) -> int:
+def symbols_checksum(
+    z_symbols: np.ndarray, y_symbols: Iterable[np.ndarray] = (), before: int = 0
+) -> int:
     """CRC-32 of an image's symbols in coding order, each as little-endian int32.
 
     Args:
         z_symbols: Hyperlatent symbols, (channel, row, column).
         y_symbols: Latent symbols of each slice, (channel, row, column).
+        before: Checksum of what comes before these, to go on from.
     """
-    crc = zlib.crc32(np.ascontiguousarray(z_symbols, dtype="<i4").data)
+    crc = zlib.crc32(np.ascontiguousarray(z_symbols, dtype="<i4").data, before)
     for symbols in y_symbols:
         crc = zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4").data, crc)
     return crc

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "entropy": {"ops", "engine", "runtime"},
     "engine": {"ops", "kernels", "runtime"},
     "models": {"ops", "entropy", "engine", "runtime"},
-    "zoo": {"models"},
+    "zoo": {"models", "runtime"},
     "codec": {"models", "runtime"},
     "training": {"models", "codec", "ops"},
     "cli": {"codec", "models", "runtime", "training", "zoo"},

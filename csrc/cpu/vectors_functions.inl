@@ -1,8 +1,9 @@
 // Functions of vectors, included behind their operations.
 
-/// 2^x for x <= 125, and 0 below -125, where float32 soon has no normal numbers left: 2^n 2^r with
-/// n the nearest integer and r in [-1/2, 1/2] by the polynomial of degree 5 that is off by 7.5e-8
-/// of the result at most (Remez's algorithm), 2.2e-7 with the rounding of its steps.
+/// 2^x for x <= 128, infinity there, and 0 below -125, where float32 soon has no normal numbers
+/// left: 2^n 2^r with n the nearest integer and r in [-1/2, 1/2] by the polynomial of degree 5 that
+/// is off by 7.5e-8 of the result at most (Remez's algorithm), 2.2e-7 with the rounding of its
+/// steps.
 LIC_FAST_TARGET LIC_FAST_INLINE Vector power_of_two(Vector x) {
   const Vector kept = x;
   x = maximum(Vector::all(-125.0f), x);  // in this order a NaN stays one
@@ -17,9 +18,9 @@ LIC_FAST_TARGET LIC_FAST_INLINE Vector power_of_two(Vector x) {
   return zero_below(scaled(sum, n), kept, Vector::all(-125.0f));
 }
 
-/// 1 / (1 + exp(-x)).
+/// 1 / (1 + exp(-x)), which below -88.7 is 0, so that products with x are nothing, too.
 LIC_FAST_TARGET LIC_FAST_INLINE Vector sigmoid(Vector x) {
-  const Vector bits = minimum(Vector::all(125.0f), multiply(x, Vector::all(-1.44269504f)));
+  const Vector bits = minimum(Vector::all(128.0f), multiply(x, Vector::all(-1.44269504f)));
   return divide(Vector::all(1.0f), add(Vector::all(1.0f), power_of_two(bits)));
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 
 #include "cpu/lines.hpp"
@@ -110,41 +111,41 @@ Weights::Weights(const std::int8_t* weights, std::size_t out, std::size_t in, st
 Weights::~Weights() = default;
 
 const WinogradWeights& Weights::winograd(Form form, unsigned threads) const {
-  Transformed& own = form == Form::kFour ? four_ : two_;
-  std::call_once(own.once, [&] {
-    own.weights = std::make_unique<const WinogradWeights>(*this, form, threads);
-    own.made = true;
+  return (form == Form::kFour ? four_ : two_).get([&] {
+    return std::make_unique<const WinogradWeights>(*this, form, threads);
   });
-  return *own.weights;
 }
 
 void Weights::make_words() const {
-  std::call_once(words_once_, [&] {
-    words_.resize(packed_.size());
+  words_.get([&] {
+    auto words = std::make_unique<cpu::Lines<std::int16_t>>(packed_.size());
     constexpr std::size_t kSquare = kBlock * kQuad;
     for (std::size_t i = 0; i < packed_.size(); ++i) {
       const std::size_t lane = i % kSquare / kQuad, k = i % kQuad;
-      words_[i / kSquare * kSquare + (k / kPair * kBlock + lane) * kPair + k % kPair] = packed_[i];
+      (*words)[i / kSquare * kSquare + (k / kPair * kBlock + lane) * kPair + k % kPair] =
+          packed_[i];
     }
+    return words;
   });
 }
 
 void Weights::make_tiles() const {
   const std::size_t run = run_size(), size = tiles_size() / runs().count;
   if (run == size) return;
-  std::call_once(tiles_once_, [&] {
+  tiles_.get([&] {
     const std::size_t count = groups * blocks * runs().count;
-    tiles_.assign(count * size, 0);
+    auto tiles = std::make_unique<cpu::Lines<std::int8_t>>(count * size);
     for (std::size_t i = 0; i < count; ++i) {
-      std::copy_n(packed_.data() + i * run, run, tiles_.data() + i * size);
+      std::copy_n(packed_.data() + i * run, run, tiles->data() + i * size);
     }
+    return tiles;
   });
 }
 
 std::vector<int> Weights::tile_sides() const {
   std::vector<int> sides;
-  if (two_.made) sides.push_back(2);
-  if (four_.made) sides.push_back(4);
+  if (two_.found() != nullptr) sides.push_back(2);
+  if (four_.found() != nullptr) sides.push_back(4);
   return sides;
 }
 

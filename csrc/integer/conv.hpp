@@ -13,15 +13,13 @@
 
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <mutex>
 #include <vector>
 
 #include "cpu/isa.hpp"
 #include "cpu/lines.hpp"
+#include "cpu/once.hpp"
 #include "integer/view.hpp"
 
 namespace lic_fast::integer {
@@ -73,7 +71,7 @@ class Weights {
   void make_words() const;
   /// A block's weights as int16, (pairs of input channels, kBlock, kPair).
   const std::int16_t* words(std::size_t group, std::size_t index) const {
-    return words_.data() + (group * blocks + index) * block_size();
+    return words_.found()->data() + (group * blocks + index) * block_size();
   }
 
   /// How taps become tiles of AMX. The channels of a row of taps lie side by side in a map, where
@@ -91,7 +89,8 @@ class Weights {
   void make_tiles() const;
   /// A block's weights, (runs, tiles, kWeightTile).
   const std::int8_t* tiles(std::size_t group, std::size_t index) const {
-    const std::int8_t* const all = tiles_.empty() ? packed_.data() : tiles_.data();
+    const auto* const own = tiles_.found();
+    const std::int8_t* const all = own == nullptr ? packed_.data() : own->data();
     return all + (group * blocks + index) * tiles_size();
   }
   std::size_t tiles_size() const { return runs().count * runs().tiles * kWeightTile; }
@@ -101,21 +100,13 @@ class Weights {
   std::vector<int> tile_sides() const;
 
  private:
-  struct Transformed {
-    std::once_flag once;
-    std::unique_ptr<const WinogradWeights> weights;
-    std::atomic<bool> made{false};
-  };
-
   /// Bytes of a run, see `runs`.
   std::size_t run_size() const { return (groups == 1 ? kernel : 1) * quads * kBlock * kQuad; }
 
   cpu::Lines<std::int8_t> packed_;
-  mutable Transformed two_, four_;
-  mutable std::once_flag words_once_;
-  mutable cpu::Lines<std::int16_t> words_;
-  mutable std::once_flag tiles_once_;
-  mutable cpu::Lines<std::int8_t> tiles_;
+  mutable cpu::Once<WinogradWeights> two_, four_;
+  mutable cpu::Once<cpu::Lines<std::int16_t>> words_;
+  mutable cpu::Once<cpu::Lines<std::int8_t>> tiles_;
 };
 
 enum class Activation { kNone, kRelu, kLeakyRelu, kGelu };

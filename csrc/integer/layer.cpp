@@ -7,8 +7,7 @@
 #include <string>
 #include <utility>
 
-#include "cpu/process.hpp"
-#include "integer/scratch.hpp"
+#include "cpu/arena.hpp"
 
 namespace lic_fast::integer {
 namespace {
@@ -90,12 +89,6 @@ struct Between {
   std::size_t batch, height, width, side;
 };
 
-/// Never destroyed, as the pool's threads are not.
-ScratchPool& hidden_maps() {
-  static cpu::PerProcess<ScratchPool> pool;
-  return pool.get();
-}
-
 }  // namespace
 
 Layer::Layer(const Parameters& p)
@@ -173,7 +166,7 @@ void Network::run(Input input, const View<const float>& residual, const Output& 
     sizes[i % 2] =
         std::max(sizes[i % 2], next.halves() * Between(next, input.batch, height, width).size());
   }
-  ScratchPool::Scratch scratch(hidden_maps(), sizes[0] + sizes[1] + kBeyond);
+  const cpu::ArenaPool::Arena scratch(cpu::ArenaPool::scratch, sizes[0] + sizes[1] + kBeyond);
   for (std::size_t i = 0; i + 1 < layers_.size(); ++i) {
     const Layer &layer = *layers_[i], &next = *layers_[i + 1];
     const Between between(next, input.batch, layer.out_size(input.height),
@@ -181,7 +174,7 @@ void Network::run(Input input, const View<const float>& residual, const Output& 
     Input read{{}, between.batch, between.height, between.width, next.weights().dense()};
     Output written;
     for (std::size_t half = 0; half < next.halves(); ++half) {
-      std::uint8_t* const memory = scratch.data() + i % 2 * sizes[0] + half * between.size();
+      std::uint8_t* const memory = scratch.bytes() + i % 2 * sizes[0] + half * between.size();
       if (read.bordered) between.fill_border(half, memory);
       const View<std::uint8_t> inside = between.inside(memory);
       written.halves[half] = inside;

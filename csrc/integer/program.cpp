@@ -6,22 +6,15 @@
 #include <string>
 #include <utility>
 
-#include "cpu/process.hpp"
+#include "cpu/arena.hpp"
 #include "cpu/thread_pool.hpp"
 #include "integer/kernels.hpp"
-#include "integer/scratch.hpp"
 
 namespace lic_fast::integer {
 namespace {
 
 // Roots are taken of nothing less, so that nothing is divided by zero.
 constexpr float kLeastRooted = 0x1p-20f;
-
-/// Never destroyed, as the pool's threads are not.
-ScratchPool& own_maps() {
-  static cpu::PerProcess<ScratchPool> pool;
-  return pool.get();
-}
 
 template <class T>
 View<const T> read_only(const View<T>& view) {
@@ -280,14 +273,15 @@ void Program::run(std::size_t batch, std::size_t height, std::size_t width,
                   const std::vector<Place>& inputs, const std::vector<Place>& outputs, cpu::Isa isa,
                   unsigned threads) const {
   const std::size_t pixels = memory_size({batch, height, width});
-  ScratchPool::Scratch scratch(own_maps(), memory_size({pixels, bytes_}) + kBeyond);
+  const cpu::ArenaPool::Arena scratch(cpu::ArenaPool::maps,
+                                      memory_size({pixels, bytes_}) + kBeyond);
   std::vector<Place> places(maps_.size());
   for (std::size_t i = 0; i < inputs_.size(); ++i) places[inputs_[i]] = inputs[i];
   for (std::size_t i = 0; i < outputs_.size(); ++i) places[outputs_[i]] = outputs[i];
   for (MapId id = 0; id < maps_.size(); ++id) {
     const MapKind& map = maps_[id];
     if (given_[id] || map.base != kNoMap) continue;
-    std::uint8_t* const memory = scratch.data() + pixels * offsets_[id];
+    std::uint8_t* const memory = scratch.bytes() + pixels * offsets_[id];
     const std::size_t rows = height * map.scale, columns = width * map.scale;
     if (map.halves == 0) {
       // Aligned: the memory is, and offsets are multiples of four.

@@ -5,10 +5,9 @@
 #include <mutex>
 #include <stdexcept>
 
-#include "cpu/process.hpp"
+#include "cpu/arena.hpp"
 #include "cpu/thread_pool.hpp"
 #include "integer/kernels.hpp"
-#include "integer/scratch.hpp"
 
 namespace lic_fast::integer {
 namespace {
@@ -63,12 +62,6 @@ struct Division {
   std::size_t most_tiles() const { return (tiles + tile_tasks - 1) / tile_tasks; }
   std::size_t first_unit(std::size_t task) const { return units * task / unit_tasks; }
 };
-
-/// Never destroyed, as the pool's threads are not.
-ScratchPool& task_memory() {
-  static cpu::PerProcess<ScratchPool> pool;
-  return pool.get();
-}
 
 /// Bits of `count` channels of kAtOnce pixels.
 constexpr std::ptrdiff_t kAtOnce = 4;
@@ -305,8 +298,8 @@ void convolve_by_winograd(const Problem& p, const Choice& choice, cpu::Isa isa, 
   const std::size_t own_position = blocks * weights.block_size() + kLine16;
   const std::size_t own = form == Form::kFour ? positions * own_position * sizeof(std::int16_t) : 0;
   cpu::ThreadPool::instance().run(d.tile_tasks * d.unit_tasks, threads, [&](std::size_t i) {
-    ScratchPool::Scratch scratch(task_memory(), inputs + products + sums + own);
-    std::uint8_t* const memory = scratch.data();
+    const cpu::ArenaPool::Arena scratch(cpu::ArenaPool::scratch, inputs + products + sums + own);
+    std::uint8_t* const memory = scratch.bytes();
     const std::size_t tile_task = i / d.unit_tasks, unit_task = i % d.unit_tasks;
     const std::size_t tile = d.first_tile(tile_task), unit = d.first_unit(unit_task);
     const WinogradTask task{p,

@@ -1,11 +1,10 @@
 #include "program/attention.hpp"
 
-#include <map>
-#include <mutex>
+#include <memory>
 #include <stdexcept>
-#include <utility>
 
 #include "attention/window_attention.hpp"
+#include "cpu/once.hpp"
 
 namespace lic_fast::program {
 namespace {
@@ -74,17 +73,15 @@ class AttentionNode final : public Node {
   /// Made when they are asked for first.
   const attention::Tables& tables(bool bfloat16, cpu::Isa isa) const {
     const attention::Parameters own = parameters(bfloat16);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    auto& made = tables_[{bfloat16, attention::forward_isa(own, isa)}];
-    if (made == nullptr) {
-      made = std::make_unique<const attention::Tables>(own, isa, attention::Pass::kForward);
-    }
-    return *made;
+    const auto set = static_cast<std::size_t>(attention::forward_isa(own, isa));
+    return tables_[bfloat16 ? 1 : 0][set].get([&] {
+      return std::make_unique<const attention::Tables>(own, isa, attention::Pass::kForward);
+    });
   }
 
   const WindowAttention attention_;
-  mutable std::mutex mutex_;
-  mutable std::map<std::pair<bool, cpu::Isa>, std::unique_ptr<const attention::Tables>> tables_;
+  static constexpr std::size_t kSets = static_cast<std::size_t>(cpu::Isa::kAmx) + 1;
+  mutable cpu::Once<attention::Tables> tables_[2][kSets];  // of float32 and bfloat16
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The Python face of programs: weights in, checked and kept, and images.
+// The Python face of programs: weights in, checked and kept.
 
 #include "program/bindings.hpp"
 
@@ -12,13 +12,13 @@
 #include <stdexcept>
 #include <string>
 #include <tuple>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "cpu/activation.hpp"
 #include "cpu/isa.hpp"
 #include "program/attention.hpp"
+#include "program/call.hpp"
 #include "program/convolution.hpp"
 #include "program/graph.hpp"
 #include "program/nodes.hpp"
@@ -43,8 +43,7 @@ std::size_t size(const py::array& x, int dimension) {
 std::string shape_of(const py::array& x) { return py::str(x.attr("shape")).cast<std::string>(); }
 
 /// A program, and the arrays that its nodes read.
-struct Kept {
-  Program program;
+struct Kept : Callable {
   std::vector<py::object> arrays;
 };
 
@@ -52,7 +51,16 @@ class ProgramBuilder {
  public:
   ProgramBuilder(bool bfloat16, bool compact) : builder_(bfloat16), compact_(compact) {}
 
-  MapId input(std::size_t channels) { return builder_.input(channels); }
+  MapId input(std::size_t channels) {
+    const MapId x = builder_.input(channels);
+    pixel_inputs_.push_back(false);
+    return x;
+  }
+  MapId pixels() {
+    const MapId x = builder_.input(kColours);
+    pixel_inputs_.push_back(true);
+    return x;
+  }
 
   MapId conv2d(MapId x, const Floats& weight, const std::optional<Floats>& bias, std::size_t stride,
                std::size_t padding, const std::string& activation, const Residual& residual,
@@ -158,8 +166,12 @@ class ProgramBuilder {
   }
   MapId concat(const std::vector<MapId>& parts) { return builder_.concat(parts); }
 
-  std::unique_ptr<Kept> build(const std::vector<MapId>& outputs) {
-    return std::unique_ptr<Kept>(new Kept{Program(builder_.build(outputs)), std::move(arrays_)});
+  std::unique_ptr<Kept> build(const std::vector<MapId>& outputs, bool pixels) {
+    for (std::size_t i = 0; pixels && i < outputs.size(); ++i) {
+      check_channels(outputs[i], kColours, "output " + std::to_string(i));
+    }
+    return std::unique_ptr<Kept>(new Kept{
+        {Program(builder_.build(outputs)), std::move(pixel_inputs_), pixels}, std::move(arrays_)});
   }
 
  private:
@@ -211,89 +223,9 @@ class ProgramBuilder {
 
   Builder builder_;
   bool compact_;
+  std::vector<bool> pixel_inputs_;
   std::vector<py::object> arrays_;
 };
-
-/// A caller's map, (batch, rows, columns, channels), and the distance of its images.
-template <class Data>
-struct Images {
-  Array<Data> first;
-  std::size_t image;
-};
-
-template <class Data>
-Images<Data> images_of(Data* data, const py::array& x) {
-  std::size_t distances[4];
-  for (int i = 0; i < 4; ++i) {
-    const py::ssize_t item = x.itemsize();
-    check(x.shape(i) < 2 || (x.strides(i) >= 0 && x.strides(i) % item == 0),
-          "no dimension of a map may run backwards, and its strides must be whole numbers");
-    check(std::is_const_v<Data> || x.shape(i) < 2 || x.strides(i) != 0 || x.size() == 0,
-          "numbers of an output overlap");
-    distances[i] = x.shape(i) < 2 ? 0 : static_cast<std::size_t>(x.strides(i) / item);
-  }
-  // As it would lie densely: of one channel any distance will do.
-  if (x.shape(3) < 2) distances[3] = 1;
-  return {{data, distances[1], distances[2], distances[3]}, distances[0]};
-}
-
-void check_map(const py::array& x, const std::string& name) {
-  if (!x.dtype().is(py::dtype::of<float>())) {
-    throw py::type_error(name + " must be of float32, not " +
-                         py::str(x.dtype()).cast<std::string>());
-  }
-  check(x.ndim() == 4, name + " must be (batch, rows, columns, channels), not " + shape_of(x));
-}
-
-void run(const Kept& kept, const std::vector<py::array>& inputs, std::vector<py::array> outputs,
-         unsigned threads, std::size_t band_rows) {
-  const Graph& graph = kept.program.graph();
-  check(inputs.size() == graph.inputs.size() && outputs.size() == graph.outputs.size(),
-        "the program has " + std::to_string(graph.inputs.size()) + " inputs and " +
-            std::to_string(graph.outputs.size()) + " outputs");
-  std::vector<Size> sizes;
-  std::vector<Images<const float>> given;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const py::array& x = inputs[i];
-    const std::string name = "input " + std::to_string(i);
-    check_map(x, name);
-    check(x.shape(0) == inputs[0].shape(0), "the inputs must have one batch size");
-    check(size(x, 3) == graph.inputs[i], name + " is " + shape_of(x) + "; it must have " +
-                                             std::to_string(graph.inputs[i]) + " channels");
-    sizes.push_back({size(x, 1), size(x, 2)});
-    given.push_back(images_of(static_cast<const float*>(x.data()), x));
-  }
-  const std::vector<Size> output_sizes = kept.program.output_sizes(sizes);
-  std::vector<Images<float>> written;
-  for (std::size_t i = 0; i < outputs.size(); ++i) {
-    py::array& x = outputs[i];
-    const std::string name = "output " + std::to_string(i);
-    check_map(x, name);
-    check(x.shape(0) == inputs[0].shape(0) && size(x, 1) == output_sizes[i].height &&
-              size(x, 2) == output_sizes[i].width && size(x, 3) == graph.outputs[i],
-          name + " is " + shape_of(x) + "; it must be (" + std::to_string(inputs[0].shape(0)) +
-              ", " + std::to_string(output_sizes[i].height) + ", " +
-              std::to_string(output_sizes[i].width) + ", " + std::to_string(graph.outputs[i]) +
-              ")");
-    written.push_back(images_of(static_cast<float*>(x.mutable_data()), x));
-  }
-  const cpu::Isa isa = cpu::default_isa();
-  const std::size_t batch = size(inputs[0], 0);
-  const py::gil_scoped_release release;
-  std::vector<Array<const float>> from(given.size());
-  std::vector<Array<float>> to(written.size());
-  for (std::size_t image = 0; image < batch; ++image) {
-    for (std::size_t i = 0; i < from.size(); ++i) {
-      from[i] = given[i].first;
-      from[i].data += image * given[i].image;
-    }
-    for (std::size_t i = 0; i < to.size(); ++i) {
-      to[i] = written[i].first;
-      to[i].data += image * written[i].image;
-    }
-    kept.program.run(sizes, from, to, band_rows, isa, threads);
-  }
-}
 
 std::vector<Size> all_of(const Kept& kept, std::size_t height, std::size_t width) {
   return std::vector<Size>(kept.program.graph().inputs.size(), {height, width});
@@ -303,16 +235,35 @@ using Sides = std::pair<std::size_t, std::size_t>;
 using Node3 =
     std::tuple<std::string, std::string, std::tuple<std::size_t, std::size_t, std::size_t>>;
 
+constexpr const char* kRun =
+    "Computes the outputs, which are (batch, rows, columns, channels) of float32, or of "
+    "uint8 where they are pixels, as the inputs, with any strides. In bands of about "
+    "band_rows rows of the first output; 0: as LIC_FAST_BAND_ROWS says, or as seems best.\n"
+    "\n"
+    "The padding, (left, top, right, bottom), is what maps of pixels have around the arrays: "
+    "an input's edges are repeated, an output's padding is cut off.\n"
+    "\n"
+    "Pixels of one image can be (rows, columns, function) instead of an array. The function "
+    "is called with the first of some rows and a uint8 array of them, (rows, columns, 3), to "
+    "be filled where it is an input, one time after another for rows that follow on each "
+    "other, by the thread that called run(). What it raises ends the run.\n"
+    "\n"
+    "Returns whether all numbers were finite that outputs' pixels, and their padding, are "
+    "made of.";
+
 }  // namespace
 
 void bind(py::module_& module) {
   py::class_<Kept>(module, "Program",
                    "Nodes on maps, run in bands of rows; made by ProgramBuilder.build.")
-      .def("run", &run, py::arg("inputs"), py::arg("outputs"), py::arg("threads"),
-           py::arg("band_rows") = 0,
-           "Computes the outputs, which are (batch, rows, columns, channels) of float32, as the "
-           "inputs, with any strides. In bands of about band_rows rows of the first output; 0: as "
-           "LIC_FAST_BAND_ROWS says, or as seems best.")
+      .def(
+          "run",
+          [](const Kept& kept, const std::vector<Given>& inputs, const std::vector<Given>& outputs,
+             unsigned threads, std::size_t band_rows, const Padding& padding) {
+            return run(kept, inputs, outputs, threads, band_rows, padding);
+          },
+          py::arg("inputs"), py::arg("outputs"), py::arg("threads"), py::arg("band_rows") = 0,
+          py::arg("padding") = Padding{}, kRun)
       .def(
           "output_sizes",
           [](const Kept& kept, std::size_t height, std::size_t width) {
@@ -352,6 +303,8 @@ void bind(py::module_& module) {
                              "of float32, which must not change.")
       .def(py::init<bool, bool>(), py::arg("bfloat16"), py::arg("compact") = false)
       .def("input", &ProgramBuilder::input, py::arg("channels"), "A map that the caller gives.")
+      .def("pixels", &ProgramBuilder::pixels,
+           "A map of 3 channels, of which the caller gives pixels, uint8; they are divided by 255.")
       .def("conv2d", &ProgramBuilder::conv2d, py::arg("x"), py::arg("weight").noconvert(),
            py::arg("bias").noconvert() = py::none(), py::arg("stride") = 1, py::arg("padding") = 0,
            py::arg("activation") = "none", py::arg("residual") = py::none(), py::arg("shuffle") = 1,
@@ -391,8 +344,9 @@ void bind(py::module_& module) {
            "Some channels of a map, which are not copied.")
       .def("concat", &ProgramBuilder::concat, py::arg("parts"),
            "The channels of maps one after another.")
-      .def("build", &ProgramBuilder::build, py::arg("outputs"),
-           "The program that computes these maps. The builder can be used once.");
+      .def("build", &ProgramBuilder::build, py::arg("outputs"), py::arg("pixels") = false,
+           "The program that computes these maps. Of pixels the outputs are uint8, of 3 channels: "
+           "times 255, rounded, ties to even, and clamped. The builder can be used once.");
 }
 
 }  // namespace lic_fast::program

@@ -1,6 +1,7 @@
 #include "program/convert.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -95,6 +96,100 @@ void write_rows(const View& from, const Array<float>& to, Rows rows, std::size_t
   });
 }
 
+template <class T>
+LIC_FAST_INLINE T of_byte(std::uint8_t x) {
+  return cpu::narrow<T>(static_cast<float>(x) / 255.0f);
+}
+
+/// Without comparisons of floats, for which compilers do not vectorise loops.
+template <class T>
+LIC_FAST_INLINE std::uint8_t to_byte(T x) {
+  const float scaled = cpu::wide(x) * 255.0f;
+  std::int32_t bits = 0;
+  std::memcpy(&bits, &scaled, sizeof bits);
+  constexpr std::int32_t kMost = 0x437F0000;  // 255 as a float: their bits are in their order
+  bits &= ~(bits >> 31);
+  bits = bits < kMost ? bits : kMost;
+  float rounded = 0;
+  std::memcpy(&rounded, &bits, sizeof rounded);
+  rounded += 8388608.0f;  // 2^23, from where floats are integers on
+  std::memcpy(&bits, &rounded, sizeof bits);
+  return static_cast<std::uint8_t>(bits);
+}
+
+template <class T>
+bool all_finite(const T* x, std::size_t count) {
+  std::uint32_t top = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const float number = cpu::wide(x[i]);
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &number, sizeof bits);
+    top |= (bits & 0x7FFFFFFF) + 0x00800000;  // bit 31 where the exponent is the largest
+  }
+  return top >> 31 == 0;
+}
+
+/// convert(source, target, count) of numbers, as many at once as lie side by side.
+template <class From, class To, class Convert>
+void convert_pixels(const From* from, Layout in, To* to, Layout out, std::size_t pixels,
+                    const Convert& convert) {
+  if (in.channel == 1 && out.channel == 1 && in.pixel == kColours && out.pixel == kColours) {
+    return convert(from, to, pixels * kColours);
+  }
+  for (std::size_t p = 0; p < pixels; ++p) {
+    for (std::size_t c = 0; c < kColours; ++c) {
+      convert(from + p * in.pixel + c * in.channel, to + p * out.pixel + c * out.channel, 1);
+    }
+  }
+}
+
+template <class T>
+void read_picture(const Picture<const std::uint8_t>& from, const View& to, Rows rows,
+                  std::size_t width, unsigned threads) {
+  const Frame& frame = from.frame;
+  by_rows(rows, width * kColours, threads, [&](std::size_t row) {
+    T* const target = reinterpret_cast<T*>(to.data) + (row - to.first) * to.row;
+    T* const inside = target + frame.left * to.pixel;
+    convert_pixels(from.data + (frame.nearest(row) - from.first) * from.row,
+                   {from.pixel, from.channel}, inside, {to.pixel, 1}, frame.size.width,
+                   [](const std::uint8_t* x, T* y, std::size_t count) {
+                     for (std::size_t i = 0; i < count; ++i) y[i] = of_byte<T>(x[i]);
+                   });
+    const T* const last = inside + (frame.size.width - 1) * to.pixel;
+    for (std::size_t p = 0; p < width; ++p) {
+      if (p == frame.left) p += frame.size.width;
+      if (p < width) copy_run(p < frame.left ? inside : last, target + p * to.pixel, kColours);
+    }
+  });
+}
+
+template <class T>
+bool write_picture(const View& from, const Picture<std::uint8_t>& to, Rows rows, std::size_t width,
+                   unsigned threads) {
+  const Frame& frame = to.frame;
+  std::atomic<bool> finite{true};
+  by_rows(rows, width * kColours, threads, [&](std::size_t row) {
+    const T* const source = reinterpret_cast<const T*>(from.data) + (row - from.first) * from.row;
+    bool all = true;
+    if (from.pixel == kColours) {
+      all = all_finite(source, width * kColours);
+    } else {
+      for (std::size_t p = 0; p < width; ++p) {
+        all = all_finite(source + p * from.pixel, kColours) && all;
+      }
+    }
+    if (!all) finite.store(false);
+    const Rows inside = frame.inside({row, row + 1});
+    if (inside.count() == 0) return;
+    convert_pixels(source + frame.left * from.pixel, {from.pixel, 1},
+                   to.data + (inside.begin - to.first) * to.row, {to.pixel, to.channel},
+                   frame.size.width, [](const T* x, std::uint8_t* y, std::size_t count) {
+                     for (std::size_t i = 0; i < count; ++i) y[i] = to_byte(x[i]);
+                   });
+  });
+  return finite.load();
+}
+
 }  // namespace
 
 void read(const Array<const float>& from, const View& to, Rows rows, std::size_t width,
@@ -105,6 +200,17 @@ void read(const Array<const float>& from, const View& to, Rows rows, std::size_t
 void write(const View& from, const Array<float>& to, Rows rows, std::size_t width, bool bfloat16,
            unsigned threads) {
   (bfloat16 ? &write_rows<std::uint16_t> : &write_rows<float>)(from, to, rows, width, threads);
+}
+
+void read(const Picture<const std::uint8_t>& from, const View& to, Rows rows, std::size_t width,
+          bool bfloat16, unsigned threads) {
+  (bfloat16 ? &read_picture<std::uint16_t> : &read_picture<float>)(from, to, rows, width, threads);
+}
+
+bool write(const View& from, const Picture<std::uint8_t>& to, Rows rows, std::size_t width,
+           bool bfloat16, unsigned threads) {
+  return (bfloat16 ? &write_picture<std::uint16_t> : &write_picture<float>)(from, to, rows, width,
+                                                                            threads);
 }
 
 }  // namespace lic_fast::program

@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <mutex>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "cpu/once.hpp"
 #include "cpu/words.hpp"
 #include "direct/convolution.hpp"
 #include "linear/linear.hpp"
@@ -28,21 +29,6 @@ constexpr std::size_t kLeastWords = 48;
 
 /// How a convolution is computed.
 enum class Form { kDirect, kLinear, kTiles, kWinograd, kCompactWinograd, kWinogradWords };
-
-/// Weights, made when they are first asked for.
-template <class T>
-class Lazy {
- public:
-  template <class Make>
-  const T& get(const Make& make) {
-    std::call_once(made_, [&] { value_ = std::unique_ptr<const T>(make()); });
-    return *value_;
-  }
-
- private:
-  std::once_flag made_;
-  std::unique_ptr<const T> value_;
-};
 
 /// The map of a view, as kernels of any type take it.
 cpu::Map<void> map_of(const View& view, bool bfloat16) {
@@ -248,17 +234,20 @@ class ConvolutionNode final : public Node {
 
   const direct::Weights& direct_weights() const {
     return direct_.get([&] {
-      return new direct::Weights(c_.weight, bias_.data(), c_.outputs, c_.inputs, c_.kernel);
+      return std::make_unique<const direct::Weights>(c_.weight, bias_.data(), c_.outputs, c_.inputs,
+                                                     c_.kernel);
     });
   }
   const tiles::Weights& tile_weights() const {
     return tiles_.get([&] {
-      return new tiles::Weights(c_.weight, bias_.data(), c_.outputs, c_.inputs, c_.kernel);
+      return std::make_unique<const tiles::Weights>(c_.weight, bias_.data(), c_.outputs, c_.inputs,
+                                                    c_.kernel);
     });
   }
   const linear::Weights& linear_weights(linear::Products products) const {
     return linear_[static_cast<std::size_t>(products)].get([&] {
-      return new linear::Weights(c_.weight, bias_.data(), c_.outputs, c_.inputs, products);
+      return std::make_unique<const linear::Weights>(c_.weight, bias_.data(), c_.outputs, c_.inputs,
+                                                     products);
     });
   }
   const winograd::Weights& winograd_weights(Form form, unsigned threads) const {
@@ -268,12 +257,12 @@ class ConvolutionNode final : public Node {
           form == Form::kWinogradWords ? winograd::Products::kWords : winograd::Products::kFloats;
       const bool transformed = form != Form::kCompactWinograd;
       if (c_.stride == 1) {
-        return new winograd::Weights(c_.weight, c_.outputs, c_.inputs, c_.kernel, transformed,
-                                     products, threads);
+        return std::make_unique<const winograd::Weights>(c_.weight, c_.outputs, c_.inputs,
+                                                         c_.kernel, transformed, products, threads);
       }
       const std::vector<float> wide = phased(c_);
-      return new winograd::Weights(wide.data(), c_.outputs, 4 * c_.inputs, 3, transformed, products,
-                                   threads);
+      return std::make_unique<const winograd::Weights>(wide.data(), c_.outputs, 4 * c_.inputs, 3,
+                                                       transformed, products, threads);
     });
   }
 
@@ -364,10 +353,10 @@ class ConvolutionNode final : public Node {
 
   const Convolution c_;
   std::vector<float> bias_;
-  mutable Lazy<direct::Weights> direct_;
-  mutable Lazy<tiles::Weights> tiles_;
-  mutable Lazy<linear::Weights> linear_[4];
-  mutable Lazy<winograd::Weights> winograd_[3];
+  mutable cpu::Once<direct::Weights> direct_;
+  mutable cpu::Once<tiles::Weights> tiles_;
+  mutable cpu::Once<linear::Weights> linear_[4];
+  mutable cpu::Once<winograd::Weights> winograd_[3];
 };
 
 }  // namespace

@@ -1,10 +1,10 @@
 // Linear maps of pixels' channels, by csrc/linear.
 
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <vector>
 
+#include "cpu/once.hpp"
 #include "linear/linear.hpp"
 #include "program/nodes.hpp"
 
@@ -51,21 +51,17 @@ class Packed {
   }
 
   const linear::Weights& get(Products products) const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    auto& packed = packed_[static_cast<std::size_t>(products)];
-    if (!packed) {
+    return packed_[static_cast<std::size_t>(products)].get([&] {
       const std::vector<float> none(bias_ == nullptr ? outputs_ : 0, 0.0f);
-      packed = std::make_unique<linear::Weights>(weight_, bias_ == nullptr ? none.data() : bias_,
-                                                 outputs_, inputs_, products);
-    }
-    return *packed;
+      return std::make_unique<const linear::Weights>(
+          weight_, bias_ == nullptr ? none.data() : bias_, outputs_, inputs_, products);
+    });
   }
 
  private:
   const float *weight_, *bias_;
   const std::size_t outputs_, inputs_;
-  mutable std::mutex mutex_;
-  mutable std::unique_ptr<linear::Weights> packed_[4];
+  mutable cpu::Once<linear::Weights> packed_[4];
 };
 
 /// Where the pixels of rows from `first` on begin. The pixels of all rows are evenly apart.

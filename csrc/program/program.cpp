@@ -40,12 +40,14 @@ std::shared_ptr<const Plan> Program::plan(const std::vector<Size>& sizes, std::s
   if (band_rows == 0) band_rows = band_rows_of_environment();
   Key key{{}, band_rows, isa};
   for (const Size& size : sizes) std::get<0>(key).push_back({size.height, size.width});
+  Plans& plans = plans_.get();
+  auto& last = plans.last;
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const auto known = std::find_if(plans_.begin(), plans_.end(),
+    const std::lock_guard<std::mutex> lock(plans.mutex);
+    const auto known = std::find_if(last.begin(), last.end(),
                                     [&](const auto& entry) { return entry.first == key; });
-    if (known != plans_.end()) {
-      plans_.splice(plans_.begin(), plans_, known);
+    if (known != last.end()) {
+      last.splice(last.begin(), last, known);
       return known->second;
     }
   }
@@ -70,16 +72,16 @@ std::shared_ptr<const Plan> Program::plan(const std::vector<Size>& sizes, std::s
     const Step& step = graph_.steps[s];
     if (step.node) step.node->prepare(shapes.inputs(s), graph_.bfloat16, isa, threads);
   }
-  const std::lock_guard<std::mutex> lock(mutex_);
-  plans_.push_front({std::move(key), made});
-  if (plans_.size() > kPlans) plans_.pop_back();
+  const std::lock_guard<std::mutex> lock(plans.mutex);
+  last.push_front({std::move(key), made});
+  if (last.size() > kPlans) last.pop_back();
   return made;
 }
 
-void Program::run(const std::vector<Size>& sizes, const std::vector<Array<const float>>& inputs,
-                  const std::vector<Array<float>>& outputs, std::size_t band_rows, cpu::Isa isa,
+bool Program::run(const std::vector<Size>& sizes, const std::vector<Source>& inputs,
+                  const std::vector<Target>& outputs, std::size_t band_rows, cpu::Isa isa,
                   unsigned threads) const {
-  execute(graph_, *plan(sizes, band_rows, isa, threads), inputs, outputs, isa, threads);
+  return execute(graph_, *plan(sizes, band_rows, isa, threads), inputs, outputs, isa, threads);
 }
 
 std::size_t Program::memory(const std::vector<Size>& sizes, std::size_t band_rows, cpu::Isa isa,

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cpu/isa.hpp"
+#include "cpu/once.hpp"
 #include "program/executor.hpp"
 #include "program/graph.hpp"
 #include "program/planner.hpp"
@@ -41,9 +42,10 @@ class Program {
   std::vector<Size> output_sizes(const std::vector<Size>& inputs) const;
 
   /// Computes the outputs of one image, in as many bands as the first output has bands of
-  /// `band_rows` rows; 0: as the environment's LIC_FAST_BAND_ROWS says, or as seems best.
-  void run(const std::vector<Size>& sizes, const std::vector<Array<const float>>& inputs,
-           const std::vector<Array<float>>& outputs, std::size_t band_rows, cpu::Isa isa,
+  /// `band_rows` rows; 0: as the environment's LIC_FAST_BAND_ROWS says, or as seems best. Maps of
+  /// pictures have the size of the picture and its padding. Returns what execute() does.
+  bool run(const std::vector<Size>& sizes, const std::vector<Source>& inputs,
+           const std::vector<Target>& outputs, std::size_t band_rows, cpu::Isa isa,
            unsigned threads) const;
 
   /// Bytes of memory that this takes.
@@ -60,8 +62,11 @@ class Program {
                                    cpu::Isa isa, unsigned threads) const;
 
   const Graph graph_;
-  mutable std::mutex mutex_;
-  mutable std::list<std::pair<Key, std::shared_ptr<const Plan>>> plans_;  // the last used first
+  struct Plans {
+    std::mutex mutex;
+    std::list<std::pair<Key, std::shared_ptr<const Plan>>> last;  // the last used first
+  };
+  mutable cpu::Part<Plans> plans_;
 };
 
 }  // namespace lic_fast::program

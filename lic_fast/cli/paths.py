@@ -90,10 +90,13 @@ class Inputs:
 
 def collect_pictures(paths: Sequence[Path]) -> Inputs:
     """Lists the pictures that `paths` stand for, of any format that is read here."""
-    # Asks Pillow, for whose import `--help` is not to wait.
-    from lic_fast.codec.formats import picture_suffixes
+    suffixes: tuple[str, ...] = ()
+    if any(os.path.isdir(path) for path in paths):
+        # Asks Pillow, for whose plug-ins neither `--help` nor a single file is to wait.
+        from lic_fast.codec.formats import picture_suffixes
 
-    return collect(paths, picture_suffixes(), "pictures")
+        suffixes = picture_suffixes()
+    return collect(paths, suffixes, "pictures")
 
 
 def collect(paths: Sequence[Path], suffixes: Iterable[str], kind: str) -> Inputs:

@@ -304,7 +304,8 @@ def _sift(jobs: Sequence[Job], overwrite: bool, is_whole: Callable[[Path], bool]
 def _wrong_lic_name(path: Path) -> str | None:
     from lic_fast.codec.formats import is_picture_suffix
 
-    if is_picture_suffix(path.suffix.lower()):
+    suffix = path.suffix.lower()
+    if suffix != LIC_SUFFIX and is_picture_suffix(suffix):
         return f"a {LIC_SUFFIX} file under a picture's suffix would deceive; use {LIC_SUFFIX}"
     return None
 

@@ -1,7 +1,7 @@
 """Formats of picture files: which ones Pillow and its plug-ins read and write here.
 
 What Pillow has registered decides, not a list. Pillow is asked on first use, since its
-plug-ins take a tenth of a second to import.
+plug-ins take a tenth of a second to import, and not for the most usual formats, which need none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from PIL import Image, ImageFile
 
 __all__ = [
     "begins_as",
+    "formats_of",
     "is_picture_suffix",
     "kind_of",
     "picture_suffixes",
@@ -42,6 +43,9 @@ _PLUGINS = {
     ".jxl": "pillow-jxl-plugin",
     ".avif": "pillow-avif-plugin",
 }
+
+# Formats that Pillow always reads, and whose files are of no other.
+_USUAL = ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"))
 
 _VIDEO = "a video, not a picture"
 _RENDER = "a drawing or page, not a picture: render it to PNG first"
@@ -86,6 +90,23 @@ def _register() -> None:
             import_module("pillow_avif")
 
 
+def _register_for(suffix: str) -> None:
+    """As :func:`_register`, unless the suffix is one of those that Pillow always knows."""
+    Image.preinit()
+    if suffix not in Image.EXTENSION:
+        _register()
+
+
+def formats_of(head: bytes) -> list[str]:
+    """Formats that a file may be of, by Pillow's names, in the order in which they are tried.
+
+    Args:
+        head: Its first bytes.
+    """
+    usual = [form for magic, form in _USUAL if head.startswith(magic)]
+    return usual or readable_formats()
+
+
 def readable_formats() -> list[str]:
     """Formats that are read here, by Pillow's names, in the order in which Pillow tries them."""
     _register()
@@ -126,7 +147,7 @@ def picture_suffixes() -> tuple[str, ...]:
 
 def is_picture_suffix(suffix: str) -> bool:
     """Whether Pillow knows `suffix` (lower case, with its dot), to read or to write."""
-    _register()
+    _register_for(suffix)
     return suffix in Image.EXTENSION
 
 
@@ -139,7 +160,7 @@ def writable_format(suffix: str) -> str | None:
     Returns:
         None if there is no such format, or it holds no RGB pictures of every size.
     """
-    _register()
+    _register_for(suffix)
     form = Image.EXTENSION.get(suffix)
     if form is None or suffix in _OTHER_MODES or form in _NOT_WRITTEN or not _comes_back(form):
         return None

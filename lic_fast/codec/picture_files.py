@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from lic_fast.codec.colour import cmyk_to_rgb
 from lic_fast.codec.container import DEFAULT_MAX_PIXELS
 from lic_fast.codec.exif import upright, without_prefix
-from lic_fast.codec.formats import begins_as, kind_of, readable_formats
+from lic_fast.codec.formats import begins_as, formats_of, kind_of
 from lic_fast.codec.jpeg_xl import jpeg_xl_size
 from lic_fast.codec.picture import Picture
 from lic_fast.errors import ImageError
@@ -123,9 +123,9 @@ class _TooLargeError(ImageError):
 @contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[tuple[Image.Image, bytes]]:
     """A picture before its pixels are decoded, and the first bytes of its file."""
-    formats = readable_formats()
     with path.open("rb") as file, _pillow_limit_lifted():
         head = file.read(_HEAD)
+        formats = formats_of(head)
         file.seek(0)
         # Pillow's plug-in decodes JPEG XL on opening it.
         _check_size(path, jpeg_xl_size(file), max_pixels)

@@ -12,6 +12,7 @@ from lic_fast import _C, ans, rans
 from lic_fast.ans import CdfTables
 from lic_fast.errors import LatentError
 from lic_fast.stream_layout import StreamLayout
+from lic_fast.streams import symbols_checksum
 
 __all__ = [
     "LARGEST_SYMBOL",
@@ -190,16 +191,22 @@ class SliceDecoder:
         reader: The stream of all slices.
         scale_table: (n,) float32, ascending scales of the CDFs.
         threads: That compute.
+        z_symbols: Those of the image's hyperlatents, (channel, row, column).
+
+    Attributes:
+        checksum: Of all symbols until now, see :func:`lic_fast.streams.symbols_checksum`.
 
     Raises:
         StreamError: In a call, if the stream is cut or otherwise impossible.
     """
 
-    def __init__(self, reader: StreamReader, scale_table: _Floats, threads: int) -> None:
+    def __init__(
+        self, reader: StreamReader, scale_table: _Floats, threads: int, z_symbols: np.ndarray
+    ) -> None:
         self._reader = reader
         self._scale_table = scale_table
         self._threads = threads
-        self.symbols: list[np.ndarray] = []
+        self.checksum = symbols_checksum(z_symbols)
 
     def __call__(self, channels: slice, means: _Floats, scales: _Floats) -> _Floats:
         """Symbols + means of these channels."""
@@ -207,7 +214,7 @@ class SliceDecoder:
         indexes = np.empty(mean.shape, np.uint8)
         _C.scale_index(scale, self._scale_table, indexes, self._threads)
         symbols = self._reader.decode(indexes)
-        self.symbols.append(symbols)
+        self.checksum = symbols_checksum(symbols, before=self.checksum)
         y_hat = np.empty(mean.shape, np.float32)
         _C.dequantize(symbols, mean, y_hat, self._threads)
         return y_hat.transpose(0, 2, 3, 1)

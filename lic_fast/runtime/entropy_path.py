@@ -125,62 +125,70 @@ class PackedSlices:
         self._attended = slices.attended
 
     def run(
-        self, latent_means: Floats, latent_scales: Floats, quantize: Quantize, threads: int
-    ) -> tuple[Floats, Floats, Floats]:
-        """Decoded latents, means and scales, (B, H, W, M).
+        self, shares: list[Floats], quantize: Quantize, threads: int, *, means: bool = False
+    ) -> tuple[Floats, Floats | None, Floats | None]:
+        """Decoded latents, and with `means` all means and scales, each (B, H, W, M).
 
         Args:
-            latent_means: (B, H, W, M), the hyperprior's share of the means.
-            latent_scales: (B, H, W, M), the hyperprior's share of the scales.
+            shares: The hyperprior's shares of the means and of the scales, each (B, H, W, M). They
+                are taken out of the list, so that their memory is free early.
             quantize: Gives symbols + means of a step's slices. The scales are as the networks
                 gave them, not yet clamped.
             threads: That compute.
+            means: Whether means and scales are wanted too, or None in their places.
         """
-        width = self._width
-        *shape, start = latent_means.shape
+        width, limit = self._width, self._limit
+        *shape, start = shares[0].shape
         # What networks read: the hyperprior's share and decoded slices, in the mean's maps with
         # one more, which only residual networks read.
-        channels = start + self._limit * width
-        high, low = np.empty((_HALVES, *shape, channels + width), np.uint8)
-        scale_high, scale_low = np.empty((_HALVES, *shape, channels), np.uint8)
-        _write(latent_means, self._first[0], (high, low), 0, threads)
-        _write(latent_scales, self._first[1], (scale_high, scale_low), 0, threads)
-        y_hat, means, scales, residual, last = np.empty(
-            (5, *shape, len(self._mean) * width), np.float32
-        )
+        channels = start + limit * width
+        mean_maps = list(np.empty((_HALVES, *shape, channels + width), np.uint8))
+        scale_maps = list(np.empty((_HALVES, *shape, channels), np.uint8))
+        for maps, quantizer in zip((mean_maps, scale_maps), self._first, strict=True):
+            _write(shares.pop(0), quantizer, maps, 0, threads)
+        y_hat: Floats = np.empty((*shape, len(self._mean) * width), np.float32)
+        kept: list[Floats] = [np.empty_like(y_hat) for _ in range(2 if means else 0)]
         for step in self._steps:
-            place = start + min(step[0], self._limit) * width
-            calls, attended = [], {}
-            for i in step:
-                own = slice(i * width, (i + 1) * width)
-                outputs = [[means[..., own]]]
-                if self._attended[i]:
-                    maps = attended[i] = np.empty(
-                        (_HALVES, *shape, self._attended[i] + width), np.uint8
-                    )
-                    outputs.insert(0, list(maps[..., : self._attended[i]]))
-                calls.append((self._mean[i], [[high[..., :place], low[..., :place]]], outputs))
-                read = [scale_high[..., :place], scale_low[..., :place]]
-                calls.append((self._scale[i], [read], [[scales[..., own]]]))
-            _C.run_integer_programs(calls, threads)
+            place = start + min(step[0], limit) * width
             every = slice(step[0] * width, (step[-1] + 1) * width)
-            _C.copy(
-                quantize(every, means[..., every], scales[..., every]), last[..., every], threads
-            )
-            for i in step:
-                own = slice(i * width, (i + 1) * width)
-                # Over that of the slice before, where slices have the same support.
-                halves, at = (attended[i], self._attended[i]) if attended else ((high, low), place)
-                _write(last[..., own], self._own[i], halves, at, threads)
-                end = at + width
-                read = [halves[0][..., :end], halves[1][..., :end]][: self._lrp_halves[i]]
-                self._lrp[i].run(read, threads, out=residual[..., own])
             decoded = y_hat[..., every]
-            _C.exact_add_residual(last[..., every], residual[..., every], decoded, threads)
-            if step[0] < self._limit:
-                for halves in ((high, low), (scale_high, scale_low)):
-                    _write(decoded, self._own[step[0]], halves, place, threads)
-        return y_hat, means, scales
+            found = [one[..., every] for one in kept] or list(
+                np.empty((2, *decoded.shape), np.float32)
+            )
+            attended = self._predict(step, place, (mean_maps, scale_maps), found, threads)
+            last: Floats = np.empty(decoded.shape, np.float32)
+            _C.copy(quantize(every, *found), last, threads)
+            residual: Floats = np.empty(decoded.shape, np.float32)
+            for k, i in enumerate(step):
+                own = slice(k * width, (k + 1) * width)
+                # Over that of the slice before, where slices have the same support.
+                halves, at = (attended[i], self._attended[i]) if attended else (mean_maps, place)
+                _write(last[..., own], self._own[i], halves, at, threads)
+                read = [half[..., : at + width] for half in halves][: self._lrp_halves[i]]
+                self._lrp[i].run(read, threads, out=residual[..., own])
+            _C.exact_add_residual(last, residual, decoded, threads)
+            if step[0] < limit:
+                for maps in (mean_maps, scale_maps):
+                    _write(decoded, self._own[step[0]], maps, place, threads)
+        return y_hat, kept[0] if means else None, kept[1] if means else None
+
+    def _predict(
+        self, step: range, place: int, maps: Any, found: Sequence[Floats], threads: int
+    ) -> dict[int, list[Any]]:
+        """Writes means and scales of a step; gives what attention gives its residual networks."""
+        calls, attended = [], {}
+        for k, i in enumerate(step):
+            own = slice(k * self._width, (k + 1) * self._width)
+            read_means, read_scales = ([half[..., :place] for half in halves] for halves in maps)
+            outputs = [[found[0][..., own]]]
+            if self._attended[i]:
+                shape = (_HALVES, *found[0].shape[:3], self._attended[i] + self._width)
+                attended[i] = list(np.empty(shape, np.uint8))
+                outputs.insert(0, [half[..., : self._attended[i]] for half in attended[i]])
+            calls.append((self._mean[i], [read_means], outputs))
+            calls.append((self._scale[i], [read_scales], [[found[1][..., own]]]))
+        _C.run_integer_programs(calls, threads)
+        return attended
 
 
 class PackedEntropyPath:
@@ -215,16 +223,18 @@ class PackedEntropyPath:
         self.hyperlatents = len(self._hyper[0].quantizer.zero)
         self.latents = len(path.slices.mean) * len(path.slices.own[0].zero)
 
-    def run(self, z_hat: Floats, quantize: Quantize, threads: int) -> tuple[Floats, Floats, Floats]:
-        """Decoded latents, means and scales, (B, up * H, up * W, M); see :class:`PackedSlices`.
+    def run(
+        self, z_hat: Floats, quantize: Quantize, threads: int, *, means: bool = False
+    ) -> tuple[Floats, Floats | None, Floats | None]:
+        """Decoded latents, and with `means` all means and scales, each (B, up * H, up * W, M).
 
         Args:
             z_hat: (B, H, W, N).
-            quantize: Gives symbols + means of a step's slices.
+            quantize: Gives symbols + means of a step's slices; see :class:`PackedSlices`.
             threads: That compute.
+            means: Whether means and scales are wanted too, or None in their places.
         """
-        means, scales = self.hyperprior(z_hat, threads)
-        return self._slices.run(means, scales, quantize, threads)
+        return self._slices.run(self.hyperprior(z_hat, threads), quantize, threads, means=means)
 
     def hyperprior(self, z_hat: Floats, threads: int) -> list[Floats]:
         """The shares of means and scales, each (B, up * H, up * W, M)."""

@@ -24,7 +24,7 @@ from lic_fast.runtime.entropy_path import PackedEntropyPath
 from lic_fast.runtime.faults import FAULTS, reason
 from lic_fast.runtime.file import ModelData
 from lic_fast.runtime.limits import MOST_BYTES, check_sizes
-from lic_fast.runtime.program import Program
+from lic_fast.runtime.program import Padding, Program
 from lic_fast.runtime.threads import threads
 from lic_fast.stream_layout import StreamLayout
 from lic_fast.streams import LatentStreams, symbols_checksum
@@ -32,7 +32,6 @@ from lic_fast.streams import LatentStreams, symbols_checksum
 __all__ = ["PortableModel", "fast_bfloat16"]
 
 _Floats = npt.NDArray[np.float32]
-_Padding = tuple[int, int, int, int]
 
 
 def fast_bfloat16() -> bool:
@@ -79,8 +78,8 @@ class PortableModel:
     def _make(self, data: ModelData) -> None:
         check_sizes(data)
         bfloat16 = self.precision == "bfloat16"
-        self._analysis = Program(data.analysis, bfloat16)
-        self._synthesis = Program(data.synthesis, bfloat16)
+        self._analysis = Program(data.analysis, bfloat16, reads_pixels=True)
+        self._synthesis = Program(data.synthesis, bfloat16, writes_pixels=True)
         self._hyper_analysis = Program(data.hyper_analysis, False)
         self._path = PackedEntropyPath(data.path)
         self._medians = _checked("medians", data.medians, np.float32, 1)
@@ -125,15 +124,16 @@ class PortableModel:
         """Eight bytes that tell models apart whose weights or CDF tables differ."""
         return self._fingerprint
 
-    def analyse(self, pixels: np.ndarray, padding: _Padding) -> _Floats:
+    def analyse(self, pixels: np.ndarray, padding: Padding) -> _Floats:
         """The latents of a picture, (1, H/16, W/16, M)."""
         left, top, right, bottom = padding
-        padded = np.pad(pixels, ((top, bottom), (left, right), (0, 0)), mode="edge")
-        x = np.divide(padded, np.float32(255), dtype=np.float32)[None]
-        return self._analysis(x, threads())
+        height, width = pixels.shape[:2]
+        out = self._analysis.empty(1, top + height + bottom, left + width + right)
+        self._analysis.run([pixels[None]], [out], threads(), padding=padding)
+        return out
 
     def encode(
-        self, pixels: np.ndarray, padding: _Padding, *, quality: float | None, layout: StreamLayout
+        self, pixels: np.ndarray, padding: Padding, *, quality: float | None, layout: StreamLayout
     ) -> LatentStreams:
         """A picture's streams."""
         quality = self._quality(quality)
@@ -162,7 +162,7 @@ class PortableModel:
         )
         return streams, y_hat
 
-    def decode(self, streams: LatentStreams, padding: _Padding) -> np.ndarray:
+    def decode(self, streams: LatentStreams, padding: Padding) -> np.ndarray:
         """The picture in streams."""
         self._check_streams(streams)
         quality = None if streams.quality is None else streams.quality[0]
@@ -172,11 +172,11 @@ class PortableModel:
         z_shape = (len(self._medians), *streams.shape)
         z_symbols = decode_hyperlatent(streams.z[0], z_shape, self._z_tables, streams.layout)
         reader = open_stream(streams.y[0], self._y_tables, streams.layout)
-        decoder = SliceDecoder(reader, self._scale_table, threads())
+        decoder = SliceDecoder(reader, self._scale_table, threads(), z_symbols)
         z_hat = z_symbols.transpose(1, 2, 0)[None].astype(np.float32) + self._medians
         y_hat, _, _ = self._path.run(np.ascontiguousarray(z_hat), decoder, threads())
         reader.finish()
-        actual = symbols_checksum(z_symbols, decoder.symbols)
+        actual = decoder.checksum
         if streams.checksums is not None and actual != streams.checksums[0]:
             raise ChecksumError(
                 f"image 0: the decoded symbols have checksum {actual:#010x}, those encoded had "
@@ -184,21 +184,18 @@ class PortableModel:
             )
         return self.reconstruct(y_hat, padding, quality=quality)
 
-    def reconstruct(
-        self, y_hat: _Floats, padding: _Padding, *, quality: float | None
-    ) -> np.ndarray:
+    def reconstruct(self, y_hat: _Floats, padding: Padding, *, quality: float | None) -> np.ndarray:
         """The picture that a decoder makes of decoded latents."""
         y_hat = self._times_gain(y_hat, 1, self._quality(quality))
-        x_hat = self._synthesis(y_hat, threads())
-        if not np.isfinite(x_hat).all():
+        left, top, right, bottom = padding
+        ((height, width),) = self._synthesis.output_sizes(*y_hat.shape[1:3])
+        pixels = np.empty((height - top - bottom, width - left - right, 3), np.uint8)
+        if not self._synthesis.run([y_hat], [pixels[None]], threads(), padding=padding):
             raise LatentError(
                 "the decoded picture is not finite: the model's weights are damaged, or the "
                 "streams are another model's or another machine's"
             )
-        left, top, right, bottom = padding
-        height, width = x_hat.shape[1:3]
-        window = x_hat[0, top : height - bottom, left : width - right]
-        return np.rint(window * np.float32(255)).clip(0, 255).astype(np.uint8)
+        return pixels
 
     def _quality(self, quality: float | None) -> float | None:
         if self._gains is None:

@@ -11,9 +11,14 @@ import numpy.typing as npt
 from lic_fast import _C
 from lic_fast.runtime.graph import Graph, Node
 
-__all__ = ["Description", "Program"]
+__all__ = ["Description", "Padding", "Program"]
 
 _Array = npt.NDArray[np.float32]
+
+_Pixels = npt.NDArray[np.uint8]
+
+Padding = tuple[int, int, int, int]
+"""Pixels (left, top, right, bottom) around a picture."""
 
 Description = tuple[str, str, tuple[int, int, int]]
 """Of a node: kind, kernel, and rows, columns and channels of the result."""
@@ -28,16 +33,31 @@ class Program:
         bfloat16: Whether maps inside are of bfloat16, or else of float32.
         compact: Whether weights of float32 for Winograd convolutions take no more memory than they
             are, and some time at each call.
+        reads_pixels: Whether inputs are pixels, uint8, which are divided by 255.
+        writes_pixels: Whether results are, rounded from 255 times the numbers and clamped.
 
     Raises:
         ValueError: A node does not fit the maps that it reads, or there is no such node.
     """
 
-    def __init__(self, graph: Graph, bfloat16: bool, compact: bool = False) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        bfloat16: bool,
+        compact: bool = False,
+        *,
+        reads_pixels: bool = False,
+        writes_pixels: bool = False,
+    ) -> None:
         builder = _C.ProgramBuilder(bfloat16, compact)
         weights = _Weights()
         given = zip(graph.inputs, graph.channels, strict=True)
-        numbers = {number: builder.input(channels) for number, channels in given}
+        if reads_pixels and graph.channels != (3,):
+            raise ValueError(f"pixels have 3 channels, the network reads {graph.channels}")
+        numbers = {
+            number: builder.pixels() if reads_pixels else builder.input(channels)
+            for number, channels in given
+        }
         channels = dict(zip(graph.inputs, graph.channels, strict=True))
         for node in graph.nodes:
             inputs = [numbers[number] for number in node.inputs]
@@ -45,7 +65,9 @@ class Program:
             channels[node.output] = node.channels
         self.channels = [channels[number] for number in graph.outputs]
         self._weights = weights  # nodes point at them
-        self._program = builder.build([numbers[number] for number in graph.outputs])
+        self._program = builder.build(
+            [numbers[number] for number in graph.outputs], pixels=writes_pixels
+        )
 
     def output_sizes(self, rows: int, columns: int) -> list[tuple[int, int]]:
         """Rows and columns of each result, for an input of this size.
@@ -57,30 +79,40 @@ class Program:
 
     def run(
         self,
-        inputs: Sequence[_Array],
-        outputs: Sequence[_Array],
+        inputs: Sequence[_Array | _Pixels],
+        outputs: Sequence[_Array | _Pixels],
         threads: int,
         band_rows: int = 0,
-    ) -> None:
+        padding: Padding = (0, 0, 0, 0),
+    ) -> bool:
         """Writes the results for a batch of maps.
 
         Args:
-            inputs: (B, H, W, C) float32 each, of one size.
-            outputs: (B, H', W', C') float32 each, of :meth:`output_sizes` and :attr:`channels`.
+            inputs: (B, H, W, C) each, of one size, float32, or uint8 where they are pixels.
+            outputs: (B, H', W', C') each, of :meth:`output_sizes` and :attr:`channels`, likewise.
             threads: That compute.
             band_rows: Rows of the first result that are computed at a time; 0: as is best.
+            padding: By which pixels are extended, (left, top, right, bottom): inputs by repeating
+                their edges; of outputs as much is left out. No copy is made.
+
+        Returns:
+            Whether all numbers that pixels were rounded from are finite, those left out too.
 
         Raises:
             ValueError: The sizes do not fit the network.
         """
-        self._program.run(list(inputs), list(outputs), threads, band_rows)
+        return self._program.run(list(inputs), list(outputs), threads, band_rows, padding)
 
     def __call__(self, x: _Array, threads: int) -> _Array:
         """The one result for a batch of maps, (B, H', W', C'); see :meth:`run`."""
-        ((rows, columns),) = self.output_sizes(*x.shape[1:3])
-        out: _Array = np.empty((len(x), rows, columns, self.channels[0]), np.float32)
+        out = self.empty(len(x), *x.shape[1:3])
         self.run([x], [out], threads)
         return out
+
+    def empty(self, batch: int, rows: int, columns: int) -> _Array:
+        """Memory for the one result of a batch of maps of this size."""
+        ((height, width),) = self.output_sizes(rows, columns)
+        return np.empty((batch, height, width, self.channels[0]), np.float32)
 
     def describe(self, rows: int, columns: int) -> list[Description]:
         """Every node, for an input of this size."""

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     import torch
 
     from lic_fast.models import SliceCompressionModel
+    from lic_fast.runtime.model import PortableModel
 
 __all__ = [
     "DEFAULT",
     "ZooEntry",
+    "coder",
     "describe",
     "families",
     "find",
@@ -137,6 +139,20 @@ def path(name: str) -> Path:
         KeyError: There is no such model.
     """
     return Path(__file__).parent / f"{resolve(name)}.safetensors"
+
+
+def coder(name: str = DEFAULT) -> PortableModel:
+    """A model that codes pictures on the CPU, without PyTorch: for :mod:`lic_fast.codec`.
+
+    Args:
+        name: Of a model, or of a family of models.
+
+    Raises:
+        KeyError: There is no such model.
+    """
+    from lic_fast import runtime
+
+    return runtime.load(path(name))
 
 
 def load(name: str = DEFAULT, device: str | torch.device = "cpu") -> SliceCompressionModel:

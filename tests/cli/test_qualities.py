@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import lic_fast
-from lic_fast import codec
+from lic_fast import codec, runtime
+from lic_fast.codec.coder import coder_of
 from lic_fast.models.portable.files import portable_file
 from tests.cli.conftest import Run, draw, drawing, pixels_of
 from tests.models.portable.making import portable_with_gains
@@ -21,6 +22,8 @@ from tests.models.tiny import WACNN, faithful_transforms, tiny, with_gains
 @pytest.fixture(autouse=True)
 def _faithful(monkeypatch: pytest.MonkeyPatch) -> None:
     faithful_transforms(monkeypatch)
+    # The runtime would run the transforms that the file holds.
+    monkeypatch.setattr(runtime, "load", lambda path: coder_of(lic_fast.load(path)))
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,12 @@ import pytest
 import lic_fast
 from lic_fast import codec, runtime, zoo
 from lic_fast.errors import CheckpointError, NoProgramError
+from lic_fast.models import SliceCompressionModel
+from lic_fast.models.portable import portable_file
 from tests.cli.conftest import Run, draw, drawing, pixels_of
 from tests.codec.toy import ToyCoder
+from tests.models.portable.making import portable
+from tests.models.tiny import CLASSES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -92,20 +96,35 @@ def test_commands_work_without_torch_and_with_it_do_not_import_it(tmp_path: Path
         assert python(code, *arguments, cwd=tmp_path) == (0, "b.png\n", "")
 
 
-# Passes as soon as lic_fast.runtime loads programs; then this mark has to go.
-@pytest.mark.xfail(strict=True, reason="lic_fast.runtime.load is a place holder")
-@pytest.mark.parametrize("block", [BLOCK, "import sys\n"], ids=["not installed", "installed"])
-def test_the_zoo_s_models_need_no_torch(tmp_path: Path, block: str) -> None:
-    draw(tmp_path / "a.png")
+def check_model_needs_no_torch(folder: Path, block: str, model: Path | None, name: str) -> None:
+    """Compresses and decompresses, and compares with the torch model of the same file."""
+    draw(folder / "a.png")
+    given = () if model is None else ("-m", model)
     code = block + COMMAND + CHECK + "sys.exit(status)"
-    status, out, err = python(code, "compress", "a.png", cwd=tmp_path)
+    status, out, err = python(code, "compress", "a.png", *given, cwd=folder)
     assert (status, err) == (0, "")
     assert out.startswith("a.png -> a.lic: 72x48, ")
-    assert python(code, "decompress", "a.lic", "-o", "b.png", cwd=tmp_path) == (0, "b.png\n", "")
-    data = (tmp_path / "a.lic").read_bytes()
-    assert data == codec.encode_image(drawing(48, 72), zoo.load(), model_name="wacnn-nano-3")
-    decoded = codec.decode_image(data, zoo.load()).pixels
-    assert abs(pixels_of(tmp_path / "b.png").astype(int) - decoded).max() <= 1
+    arguments = ("decompress", "a.lic", "-o", "b.png", *given)
+    assert python(code, *arguments, cwd=folder) == (0, "b.png\n", "")
+    net = lic_fast.load(model or zoo.path(name))
+    data = (folder / "a.lic").read_bytes()
+    assert data == codec.encode_image(drawing(48, 72), net, model_name=name)
+    decoded = codec.decode_image(data, net).pixels
+    assert abs(pixels_of(folder / "b.png").astype(int) - decoded).max() <= 1
+
+
+@pytest.mark.parametrize("architecture", CLASSES)
+def test_an_exported_model_needs_no_torch(
+    tmp_path: Path, architecture: type[SliceCompressionModel]
+) -> None:
+    model = tmp_path / "exported.safetensors"
+    model.write_bytes(portable_file(portable(architecture)))
+    check_model_needs_no_torch(tmp_path, BLOCK, model, "exported")
+
+
+@pytest.mark.parametrize("block", [BLOCK, "import sys\n"], ids=["not installed", "installed"])
+def test_the_zoo_s_models_need_no_torch(tmp_path: Path, block: str) -> None:
+    check_model_needs_no_torch(tmp_path, block, None, "wacnn-nano-3")
 
 
 @pytest.mark.parametrize(

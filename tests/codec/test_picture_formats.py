@@ -163,7 +163,7 @@ def test_deep_ppm_is_reduced_with_a_warning(tmp_path):
 def test_formats_that_nothing_here_reads_are_named(head, kind, tmp_path, monkeypatch):
     assert kind_of(head).startswith(kind)
     # As it is where no plug-in is installed.
-    monkeypatch.setattr("lic_fast.codec.picture_files.readable_formats", lambda: ["PNG", "BMP"])
+    monkeypatch.setattr("lic_fast.codec.picture_files.formats_of", lambda head: ["PNG", "BMP"])
     (tmp_path / "a").write_bytes(head + bytes(100))
     with pytest.raises(ImageError, match=f"a: {kind}"):
         read_picture(tmp_path / "a")

@@ -7,6 +7,7 @@
 // late or of another map shows, and they fail where they get rows that they did not ask for.
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
@@ -17,6 +18,7 @@
 
 #include "check.hpp"
 #include "cpu/bfloat16.hpp"
+#include "cpu/once.hpp"
 #include "program/nodes.hpp"
 #include "program/program.hpp"
 
@@ -186,19 +188,21 @@ using Outputs = std::vector<std::vector<float>>;
 Outputs run(const Made& made, const std::vector<std::vector<float>>& inputs, std::size_t band_rows,
             unsigned threads) {
   const program::Graph& graph = made.program->graph();
-  std::vector<program::Array<const float>> from;
+  std::vector<program::Source> from;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     const std::size_t channels = graph.inputs[i];
-    from.push_back({inputs[i].data(), made.sizes[i].width * channels, channels, 1});
+    from.push_back(
+        program::Array<const float>{inputs[i].data(), made.sizes[i].width * channels, channels, 1});
   }
   const std::vector<Size> sizes = made.program->output_sizes(made.sizes);
   Outputs outputs;
-  std::vector<program::Array<float>> to;
+  std::vector<program::Target> to;
   for (std::size_t i = 0; i < sizes.size(); ++i) {
     const std::size_t channels = graph.outputs[i];
     outputs.emplace_back(sizes[i].height * sizes[i].width * channels, -1.0f);
     // As planes, for other strides.
-    to.push_back({outputs.back().data(), sizes[i].width, 1, sizes[i].height * sizes[i].width});
+    to.push_back(program::Array<float>{outputs.back().data(), sizes[i].width, 1,
+                                       sizes[i].height * sizes[i].width});
   }
   made.program->run(made.sizes, from, to, band_rows, cpu::default_isa(), threads);
   return outputs;
@@ -233,6 +237,118 @@ void check_bands(std::mt19937& random) {
   for (std::thread& caller : callers) caller.join();
 }
 
+/// A map whose rows are the input's, and each of which is computed from rows around it.
+struct Same final : program::Node {
+  std::size_t above, under, align;
+
+  Size output_size(const std::vector<Size>& inputs) const override { return inputs[0]; }
+  Rows needs(std::size_t, Rows rows, const std::vector<Size>&, Size size) const override {
+    return {rows.begin - std::min(rows.begin, above), std::min(size.height, rows.end + under)};
+  }
+  std::size_t stop(std::size_t end, Size output) const override {
+    return std::min(output.height, (end + align - 1) / align * align);
+  }
+  void run(const program::Call& call, Rows rows) const override {
+    if (call.bfloat16) {
+      copy<std::uint16_t>(call, rows);
+    } else {
+      copy<float>(call, rows);
+    }
+  }
+  template <class T>
+  void copy(const program::Call& call, Rows rows) const {
+    const auto from = call.inputs[0].map<const T>();
+    const auto to = call.output.map<T>();
+    for (std::size_t row = rows.begin; row < rows.end; ++row) {
+      for (std::size_t column = 0; column < call.output_size.width; ++column) {
+        for (std::size_t c = 0; c < call.output.channels; ++c) {
+          to.data[row * to.row + column * to.pixel + c] =
+              from.data[row * from.row + column * from.pixel + c];
+        }
+      }
+    }
+  }
+  std::string kind() const override { return "same"; }
+  std::string kernel(const std::vector<Size>&, bool, cpu::Isa) const override { return "same"; }
+};
+
+using Bytes = std::vector<std::uint8_t>;
+
+/// A padded picture by a program that changes nothing, and back; by rows of functions or in memory.
+/// The picture's padding is the input's or the output's or that of both.
+void check_pictures(std::mt19937& random) {
+  const Size size{1 + below(random, 40), 1 + below(random, 9)};
+  const std::size_t left = below(random, 5), top = below(random, 20);
+  const Size map{size.height + top + below(random, 20), size.width + left + below(random, 5)};
+  program::Builder builder(below(random, 2) == 1);
+  program::MapId x = builder.input(3);
+  const std::size_t nodes = below(random, 3);
+  for (std::size_t i = 0; i < nodes; ++i) {
+    auto node = std::make_shared<Same>();
+    node->above = below(random, 4);
+    node->under = below(random, 4);
+    node->align = 1 + below(random, 5);
+    x = builder.add(node, {x}, 3);
+  }
+  // A part of a map of more channels.
+  if (below(random, 2) == 1) x = builder.split(builder.concat({x, x}), 3, 3);
+  const program::Program made(builder.build({x}));
+
+  const bool input_padded = below(random, 3) != 0, output_padded = below(random, 3) != 0;
+  const program::Frame picture{size, left, top}, whole{map};
+  const program::Frame from = input_padded ? picture : whole;
+  const program::Frame to = output_padded ? picture : whole;
+  Bytes input(from.size.height * from.size.width * 3), output(to.size.height * to.size.width * 3);
+  for (std::uint8_t& byte : input) byte = static_cast<std::uint8_t>(random());
+
+  const std::size_t from_row = from.size.width * 3, to_row = to.size.width * 3;
+  std::size_t given = 0, taken = 0;
+  program::Source source = program::Picture<const std::uint8_t>{input.data(), from_row, 3, 1, from};
+  if (below(random, 2) == 1) {
+    source = program::PictureRows<std::uint8_t>{
+        [&](std::size_t first, std::size_t count, std::uint8_t* rows) {
+          CHECK(first == given && count > 0);
+          std::copy_n(input.begin() + static_cast<std::ptrdiff_t>(first * from_row),
+                      count * from_row, rows);
+          given = first + count;
+        },
+        from};
+  }
+  // As planes, or rows.
+  const bool planes = below(random, 2) == 1;
+  const std::size_t plane = to.size.height * to.size.width;
+  program::Target target =
+      planes ? program::Picture<std::uint8_t>{output.data(), to.size.width, 1, plane, to}
+             : program::Picture<std::uint8_t>{output.data(), to_row, 3, 1, to};
+  if (!planes && below(random, 2) == 1) {
+    target = program::PictureRows<const std::uint8_t>{
+        [&](std::size_t first, std::size_t count, const std::uint8_t* rows) {
+          CHECK(first == taken && count > 0);
+          std::copy_n(rows, count * to_row,
+                      output.begin() + static_cast<std::ptrdiff_t>(first * to_row));
+          taken = first + count;
+        },
+        to};
+  }
+  const auto threads = 1 + static_cast<unsigned>(below(random, 3));
+  CHECK(made.run({map}, {source}, {target}, 1 + below(random, map.height), cpu::default_isa(),
+                 threads));
+  const auto nearest = [](std::size_t at, std::size_t padding, std::size_t count) {
+    return std::min(std::max(at, padding) - padding, count - 1);
+  };
+  for (std::size_t row = 0; row < to.size.height; ++row) {
+    for (std::size_t column = 0; column < to.size.width; ++column) {
+      const std::size_t r = nearest(row + to.top, from.top, from.size.height);
+      const std::size_t c = nearest(column + to.left, from.left, from.size.width);
+      for (std::size_t k = 0; k < 3; ++k) {
+        const std::size_t at = row * to.size.width + column;
+        CHECK(output[planes ? k * plane + at : 3 * at + k] ==
+              input[(r * from.size.width + c) * 3 + k]);
+      }
+    }
+  }
+}
+
 /// A chain of convolutions' rows on a tall map needs memory for some rows only, and what has been
 /// computed is not moved for nothing: a window holds a band and a halo.
 void check_memory() {
@@ -254,6 +370,34 @@ void check_memory() {
   CHECK(made.memory(size, 1000, cpu::Isa::kScalar, 1) == 2 * 1000 * row);
   // Of each map the band, two rows of halo, and at the top the halos of all that follow.
   CHECK(made.memory(size, 10, cpu::Isa::kScalar, 1) <= 7 * (10 + 2 + 6) * row);
+}
+
+/// Threads that ask for something at once get one of it, and where that fails the next one makes
+/// it.
+void check_once() {
+  for (int i = 0; i < 50; ++i) {
+    cpu::Once<std::vector<int>> once;
+    std::atomic<int> tried{0}, failed{0}, made{0};
+    const auto make = [&] {
+      if (++tried == 1) throw std::runtime_error("the first one");
+      ++made;
+      return std::make_unique<const std::vector<int>>(3, 7);
+    };
+    CHECK(once.found() == nullptr);
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 4; ++caller) {
+      callers.emplace_back([&] {
+        try {
+          const std::vector<int>& found = once.get(make);
+          CHECK(&found == once.found() && found.size() == 3 && found[2] == 7);
+        } catch (const std::runtime_error&) {
+          ++failed;
+        }
+      });
+    }
+    for (std::thread& caller : callers) caller.join();
+    CHECK(made == 1 && failed == 1 && tried == 2);
+  }
 }
 
 template <class Build>
@@ -316,7 +460,9 @@ void check_contradictions() {
 int main(int, char** arguments) {
   std::mt19937 random(1);
   for (int i = 0; i < 200; ++i) check_bands(random);
+  for (int i = 0; i < 400; ++i) check_pictures(random);
   check_memory();
+  check_once();
   check_refusals();
   check_contradictions();
   std::printf("%s: every check holds\n", arguments[0]);

@@ -13,6 +13,7 @@ from PIL import Image
 
 import lic_fast
 from lic_fast import zoo
+from lic_fast.codec import decode_image, encode_image
 from lic_fast.models import MODELS
 from tests.shared import shared_path
 
@@ -64,6 +65,18 @@ def test_qualities_of_a_family_take_more_rate_and_give_better_pictures():
             assert worse.kodak_psnr < better.kodak_psnr
         assert zoo.resolve(family) in names
         assert zoo.resolve(names[0]) == names[0]
+
+
+def test_a_coder_is_the_model_without_torch():
+    coder = zoo.coder()
+    assert coder.fingerprint() == zoo.describe(zoo.DEFAULT).fingerprint
+    picture = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    data = encode_image(picture, coder)
+    assert data == encode_image(picture, zoo.load())
+    decoded = decode_image(data, coder).pixels
+    assert decoded.shape == picture.shape
+    with pytest.raises(KeyError, match="wacnn-nano-1"):
+        zoo.coder("none")
 
 
 def test_unknown_names_list_the_known_ones():

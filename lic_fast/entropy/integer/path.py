@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lic_fast.entropy.integer.program import program_of
 from lic_fast.entropy.integer.recorded import Recorded, UnrecordableError
-from lic_fast.entropy.integer.slices import Quantize, by_arrays, map_of, networks_of, slices_of
+from lic_fast.entropy.integer.slices import Quantize, by_arrays, maps_of, networks_of, slices_of
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.held import held
 from lic_fast.ops.integer_program import arrays_of
@@ -85,8 +85,7 @@ def run_path(
         quantize: As there.
     """
     x = z_hat.detach().permute(0, 2, 3, 1).numpy()
-    y_hat, means, scales = path.run(x, by_arrays(quantize), threads())
-    return map_of(y_hat), map_of(means), map_of(scales)
+    return maps_of(path.run(x, by_arrays(quantize), threads(), means=True))
 
 
 def _program(network: Any, channels: int) -> Network:

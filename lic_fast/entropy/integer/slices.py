@@ -7,7 +7,7 @@ runs the programs of all networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,7 +29,15 @@ from lic_fast.runtime.integer import Layer, Quantizer
 if TYPE_CHECKING:
     from lic_fast.entropy.slices import SliceNetworks
 
-__all__ = ["Quantize", "by_arrays", "integer_slices", "map_of", "networks_of", "slices_of"]
+__all__ = [
+    "Quantize",
+    "by_arrays",
+    "integer_slices",
+    "map_of",
+    "maps_of",
+    "networks_of",
+    "slices_of",
+]
 
 Quantize = Callable[[slice, Tensor, Tensor], Tensor]
 """As :data:`lic_fast.entropy.slices.Quantizer`."""
@@ -57,9 +65,8 @@ def run_integer_slices(
     slices: PackedSlices, latent_means: Tensor, latent_scales: Tensor, quantize: Quantize
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Decoded latents, means and scales, as :mod:`lic_fast.entropy.slices` has them."""
-    means, scales = (x.detach().permute(0, 2, 3, 1).numpy() for x in (latent_means, latent_scales))
-    y_hat, *others = slices.run(means, scales, by_arrays(quantize), threads())
-    return map_of(y_hat), map_of(others[0]), map_of(others[1])
+    shares = [x.detach().permute(0, 2, 3, 1).numpy() for x in (latent_means, latent_scales)]
+    return maps_of(slices.run(shares, by_arrays(quantize), threads(), means=True))
 
 
 def by_arrays(quantize: Quantize) -> Callable[[slice, Floats, Floats], Floats]:
@@ -76,6 +83,12 @@ def by_arrays(quantize: Quantize) -> Callable[[slice, Floats, Floats], Floats]:
 def map_of(array: Floats) -> Tensor:
     """(B, H, W, C) as a map (B, C, H, W) in the same memory."""
     return torch.from_numpy(array).permute(0, 3, 1, 2)
+
+
+def maps_of(arrays: Sequence[Floats | None]) -> tuple[Tensor, Tensor, Tensor]:
+    """Decoded latents, means and scales as maps."""
+    y_hat, means, scales = (map_of(array) for array in arrays if array is not None)
+    return y_hat, means, scales
 
 
 def networks_of(networks: SliceNetworks) -> tuple[list[Any], tuple[Any, ...]]:

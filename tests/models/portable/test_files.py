@@ -135,7 +135,7 @@ def test_damage_is_named(written, change, message):
     [
         ("{", "metadata under 'lic_fast' are damaged"),
         ("[]", "metadata under 'lic_fast' are damaged"),
-        ('{"portable": 2}', "version 2"),
+        ('{"portable": 3}', "version 3"),
         ('{"portable": 1}', "changed after it was written"),
     ],
 )

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <new>
 #include <utility>
@@ -15,12 +16,13 @@
 #include <sys/mman.h>
 #endif
 
-namespace lic_fast::program {
+namespace lic_fast::cpu {
 
 /// Blocks of memory that calls take and give back.
 ///
 /// A call gets the smallest free block that is large enough and not much larger than it asks for.
-/// Blocks that have not been of use for a while are freed.
+/// Where there is none, a new one takes the place of those that it can be used instead of. Blocks
+/// that have not been of use for a while are freed.
 class ArenaPool {
   struct Block {
     char* data = nullptr;
@@ -29,24 +31,32 @@ class ArenaPool {
   };
 
  public:
-  /// The process's pool.
-  static ArenaPool& instance() {
+  /// The process's pool for maps of programs.
+  static ArenaPool& maps() {
     static cpu::PerProcess<ArenaPool> shared;  // never destroyed
+    return shared.get();
+  }
+  /// That for what is inside a node or a task, of which a call has many more.
+  static ArenaPool& scratch() {
+    static cpu::PerProcess<ArenaPool> shared;
     return shared.get();
   }
 
   /// A caller's own memory, at the begin of a cache line.
   class Arena {
    public:
-    explicit Arena(std::size_t bytes) : pool_(instance()), block_(pool_.take(bytes)) {}
-    ~Arena() { pool_.give_back(block_); }
+    using Pool = ArenaPool& (*)();
+
+    Arena(Pool pool, std::size_t bytes) : pool_(pool), block_(pool().take(bytes)) {}
+    ~Arena() { pool_().give_back(block_); }  // not the one that a fork may have left behind
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
     char* data() const { return block_.data; }
+    std::uint8_t* bytes() const { return reinterpret_cast<std::uint8_t*>(block_.data); }
 
    private:
-    ArenaPool& pool_;
+    const Pool pool_;
     const Block block_;
   };
 
@@ -71,21 +81,32 @@ class ArenaPool {
   }
 
   Block take(std::size_t bytes) {
+    std::vector<Block> replaced;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       auto best = free_.end();
       for (auto block = free_.begin(); block != free_.end(); ++block) {
-        const bool fits = block->bytes >= bytes && block->bytes <= std::max(kSmall, 4 * bytes);
-        if (fits && (best == free_.end() || block->bytes < best->bytes)) best = block;
+        const bool fits = block->bytes >= bytes && block->bytes <= most_for(bytes);
+        // Of equal ones the last that was given back, which may be in the cache.
+        if (fits && (best == free_.end() || block->bytes <= best->bytes)) best = block;
       }
       if (best != free_.end()) {
         const Block block = *best;
         free_.erase(best);
         return block;
       }
+      const auto first = std::partition(free_.begin(), free_.end(), [&](const Block& other) {
+        return other.bytes >= bytes || other.bytes <= kSmall || bytes > most_for(other.bytes);
+      });
+      replaced.assign(first, free_.end());
+      free_.erase(first, free_.end());
     }
+    for (const Block& other : replaced) release(other);
     return allocate(bytes);
   }
+
+  /// The largest block that a call gets.
+  static std::size_t most_for(std::size_t bytes) { return std::max(kSmall, 4 * bytes); }
 
   void give_back(Block block) {
     block.unused = 0;
@@ -106,4 +127,4 @@ class ArenaPool {
   std::vector<Block> free_;
 };
 
-}  // namespace lic_fast::program
+}  // namespace lic_fast::cpu
