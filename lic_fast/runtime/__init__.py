@@ -25,7 +25,12 @@ def load(path: str | Path) -> PortableModel:
         NoProgramError: The file holds no program: its model needs torch.
         CheckpointError: It is missing or damaged, of another version, or its numbers make no sense.
     """
+    from lic_fast.errors import CheckpointError
     from lic_fast.runtime.file import read
     from lic_fast.runtime.model import PortableModel
 
-    return PortableModel(read(path))
+    data = read(path)
+    try:
+        return PortableModel(data)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None

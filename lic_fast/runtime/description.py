@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from lic_fast.runtime import integer
 from lic_fast.runtime.entropy_path import EntropyPath, Network, Slices
+from lic_fast.runtime.faults import FAULTS, reason
 from lic_fast.runtime.graph import BINARY, UNARY, Graph, Node
 
-__all__ = ["EXTRA", "Reader", "Writer", "read_graph", "read_path"]
+__all__ = ["EXTRA", "Reader", "Writer", "read_graph", "read_path", "within"]
 
 Array = npt.NDArray[Any]
 
@@ -22,6 +23,11 @@ EXTRA = "program."
 
 _MOST = 2**20
 """Channels, kernels, numbers of maps: nothing that is counted is larger."""
+
+_MOST_READ = 2
+"""How often arrays are packed, on an average, at most."""
+
+_MOST_UNREAD = 2**20
 
 _STEPS = {step.__name__: step for step in get_args(integer.Step)}
 
@@ -125,13 +131,18 @@ class Reader:
 
     def __init__(self, entries: Mapping[str, Array]) -> None:
         self._entries = entries
+        self._left = _MOST_UNREAD + _MOST_READ * sum(entry.size for entry in entries.values())
         self._arrays: dict[tuple[Any, ...], Array] = {}
 
     def array(self, reference: Any) -> Array:
         """The array that a reference names; float16 becomes float32."""
+        if not isinstance(reference, dict):
+            raise ValueError(f"a {type(reference).__name__} stands for an array")
         name, shape, r = reference["entry"], reference["shape"], reference["pixels_first"]
-        key = name, tuple(shape), r
+        key = self.text(name), tuple(_listed(shape)), r
         if key not in self._arrays:
+            if name not in self._entries:
+                raise ValueError(f"there is no entry {name}")
             entry = self._entries[name]
             if entry.dtype == np.float16:
                 entry = entry.astype(np.float32)
@@ -139,10 +150,18 @@ class Reader:
                 raise ValueError(f"{name} is {entry.dtype}, which no node computes with")
             if entry.dtype == np.float32 and not np.isfinite(entry).all():
                 raise ValueError(f"{name} is not finite")
-            array = entry.reshape([self.integer(side, 0, _MOST) for side in shape])
+            array = entry.reshape([self.integer(side, 0, _MOST) for side in key[1]])
             r = self.integer(r, 1, 16)
             self._arrays[key] = _pixels_first(array, r) if r > 1 else array
-        return self._arrays[key]
+        array = self._arrays[key]
+        self._left -= array.size
+        if self._left < 0:
+            raise ValueError(f"arrays are read again and again, {name} at last")
+        return array
+
+    def arrays(self, references: Any) -> list[Array]:
+        """The arrays that some references name."""
+        return [within(i, Reader.array, self, one) for i, one in enumerate(_listed(references))]
 
     def integer(self, value: Any, least: int = 0, most: int = _MOST) -> int:
         """A whole number within bounds."""
@@ -183,6 +202,14 @@ def _listed(values: Any) -> Sequence[Any]:
 
 
 _Field = Callable[[Reader, Any], Any]
+
+
+def within(place: object, field: _Field, reader: Reader, value: Any) -> Any:
+    """What is read; of a fault the text begins with the place."""
+    try:
+        return field(reader, value)
+    except FAULTS as error:
+        raise ValueError(f"{place}: {reason(error)}") from None
 
 
 def _or_none(field: _Field) -> _Field:
@@ -236,7 +263,7 @@ def read_graph(reader: Reader, stated: Any) -> Graph:
     Raises:
         ValueError, TypeError, KeyError, AttributeError: It is none.
     """
-    nodes = tuple(_node(reader, node) for node in _listed(stated["nodes"]))
+    nodes = tuple(_list(_node)(reader, stated["nodes"]))
     inputs, channels, outputs = (
         tuple(reader.integers(stated[name])) for name in ("inputs", "channels", "outputs")
     )
@@ -261,7 +288,7 @@ def _node(reader: Reader, stated: Any) -> Node:
     for name in weights:
         key = name.rstrip("?")
         reference = references.get(key) if name != key else references[key]
-        read[key] = None if reference is None else reader.array(reference)
+        read[key] = within(key, _or_none(Reader.array), reader, reference)
         if reference is None and name == key:
             raise ValueError(f"a {kind} has no {key}")
     if read.get("norm_weight") is None and given.get("eps") is not None and kind == "linear":
@@ -271,7 +298,7 @@ def _node(reader: Reader, stated: Any) -> Node:
         tuple(reader.integers(stated["inputs"])),
         reader.integer(stated["output"]),
         reader.integer(stated["channels"], 1),
-        {name: field(reader, given.get(name)) for name, field in attributes.items()},
+        {name: within(name, field, reader, given.get(name)) for name, field in attributes.items()},
         read,
     )
 
@@ -283,13 +310,20 @@ _FIELDS: dict[type[Any], dict[str, _Field]] = {}
 def _tuple(kind: type[Any]) -> _Field:
     def read(reader: Reader, stated: Any) -> Any:
         reader.text(stated["is"], kind.__name__)
-        return kind(**{name: field(reader, stated[name]) for name, field in _FIELDS[kind].items()})
+        return kind(
+            **{
+                name: within(name, field, reader, stated[name])
+                for name, field in _FIELDS[kind].items()
+            }
+        )
 
     return read
 
 
 def _list(field: _Field) -> _Field:
-    return lambda reader, values: [field(reader, value) for value in _listed(values)]
+    return lambda reader, values: [
+        within(i, field, reader, value) for i, value in enumerate(_listed(values))
+    ]
 
 
 def _step(reader: Reader, stated: Any) -> Any:
@@ -307,20 +341,61 @@ def _typed(dtype: Any) -> _Field:
     return read
 
 
+def _positive(reader: Reader, reference: Any) -> Array:
+    """Scales and steps beyond which numbers would leave the range of float32."""
+    array = _typed(np.float32)(reader, reference)
+    if not ((array > 1e-15) & (array < 1e15)).all():
+        raise ValueError(f"{reference['entry']} must be in 1e-15..1e15")
+    return array
+
+
+def _weight(reader: Reader, reference: Any) -> Array:
+    array = _typed(np.int8)(reader, reference)
+    if array.min(initial=0) < -127:
+        raise ValueError(f"{reference['entry']} must be in -127..127")
+    return array
+
+
+def _bias(reader: Reader, reference: Any) -> Array:
+    array = _typed(np.float32)(reader, reference)
+    if not (np.abs(array) < 1e15).all():
+        raise ValueError(f"{reference['entry']} must be in -1e15..1e15")
+    return array
+
+
+def _one(reader: Reader, value: Any) -> int:
+    return reader.integer(value, 1, 1)
+
+
+def _bits(reader: Reader, value: Any) -> int:
+    if reader.integer(value) not in (7, 14):
+        raise ValueError(f"an activation has 7 bits or 14, not {value}")
+    return int(value)
+
+
+def _quantizer(reader: Reader, stated: Any) -> Any:
+    found = _tuple(integer.Quantizer)(reader, stated)
+    if found.zero.ndim != 1 or found.zero.shape != found.inverse_step.shape or not found.zero.size:
+        raise ValueError("inverse_step and zero of a quantizer are of the same channels")
+    if not ((found.zero >= 0) & (found.zero < 2**found.bits)).all():
+        raise ValueError(f"a quantizer's zero must be in 0..{2**found.bits - 1}")
+    return found
+
+
 _FLOATS, _INTEGERS = _typed(np.float32), _typed(np.int32)
 _MAYBE = _or_none(_SIZE)
-_QUANTIZER = _tuple(integer.Quantizer)
+_QUANTIZER = _quantizer
 _LAYER = _tuple(integer.Layer)
 _FIELDS.update(
     {
-        integer.Quantizer: {"inverse_step": _FLOATS, "zero": _INTEGERS, "bits": _SIZE},
+        integer.Quantizer: {"inverse_step": _positive, "zero": _INTEGERS, "bits": _bits},
         integer.Layer: {
-            "weight": _typed(np.int8),
+            "weight": _weight,
             "bias": _INTEGERS,
-            "scale": _FLOATS,
+            "scale": _positive,
             "border": _list(_typed(np.uint8)),
-            "stride": _SIZE,
-            "groups": _SIZE,
+            "stride": _one,
+            "groups": _one,
             "activation": _ACTIVATION,
             "output": _or_none(_QUANTIZER),
         },
@@ -347,19 +422,19 @@ _FIELDS.update(
         },
         integer.QuantizeStep: {"quantizer": _QUANTIZER, "x": _SIZE, "activations": _SIZE},
         integer.NormStep: {
-            "weight": _FLOATS,
-            "bias": _FLOATS,
-            "inverse_step": _FLOATS,
-            "epsilon": _FLOATS,
+            "weight": _bias,
+            "bias": _bias,
+            "inverse_step": _positive,
+            "epsilon": _positive,
             "quantizer": _QUANTIZER,
             "x": _SIZE,
             "activations": _SIZE,
         },
         integer.AttentionStep: {
-            "inverse_step": _FLOATS,
-            "scale": _FLOATS,
-            "table": _FLOATS,
-            "value_step": _FLOATS,
+            "inverse_step": _positive,
+            "scale": _positive,
+            "table": _bias,
+            "value_step": _positive,
             "window_size": _SIZE,
             "shift": _SIZE,
             "quantizer": _QUANTIZER,

@@ -214,8 +214,9 @@ class PackedEntropyPath:
         if self._hyper[0].form != self._hyper[1].form:
             raise ValueError("the hyper-syntheses have maps of different kinds")
         first = path.slices.mean[0].program
-        if self._hyper[0].channels != first.maps[first.inputs[0]].channels:
-            raise ValueError("the slices do not read what the hyper-syntheses give")
+        for one in (first, path.slices.scale[0].program):
+            if self._hyper[0].channels != one.maps[one.inputs[0]].channels:
+                raise ValueError("the slices do not read what the hyper-syntheses give")
         self._slices = PackedSlices(path.slices)
 
         self.up = self._hyper[0].up

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from lic_fast.errors import CheckpointError, NoProgramError
-from lic_fast.runtime.description import Reader, Writer, read_graph, read_path
+from lic_fast.runtime.description import Reader, Writer, read_graph, read_path, within
 from lic_fast.runtime.entropy_path import EntropyPath
+from lic_fast.runtime.faults import FAULTS, reason
 from lic_fast.runtime.graph import Graph
 
 __all__ = ["METADATA", "VERSION", "ModelData", "described", "read", "to_bytes"]
@@ -34,6 +36,9 @@ METADATA = "lic_fast"
 
 VERSION = 2
 """Of portable models' files."""
+
+_WITHOUT_GRAPH = 1
+"""The version of files that hold a state dict alone."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -144,7 +149,8 @@ def _read(path: Path) -> ModelData:
         with safe_open(path, "np") as file:
             stated = described(file.metadata() or {})
             version = stated.get("portable")
-            if "graph" not in stated:
+            # An export of a model in floating point states no version.
+            if version in (None, 0, _WITHOUT_GRAPH) and "sha256" not in stated:
                 raise NoProgramError("it holds no graph: lic-fast export writes files that do")
             if version != VERSION:
                 raise CheckpointError(
@@ -152,43 +158,52 @@ def _read(path: Path) -> ModelData:
                     f"{VERSION}: export it again"
                 )
             entries = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, TypeError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except (SafetensorError, OSError, *FAULTS) as error:
         raise CheckpointError(f"damaged, or not a safetensors file: {error}") from None
-    if stated.pop("sha256", None) != _digest(stated, entries):
-        raise CheckpointError("damaged: its bytes are not those that were written")
-    # What remains is a file that was written with a fault, or deliberately wrong.
+    # What passes this is a file that was written with a fault, or deliberately wrong.
     try:
+        if stated.pop("sha256", None) != _digest(stated, entries):
+            raise CheckpointError("damaged: its bytes are not those that were written")
         return _data(stated, entries)
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        raise CheckpointError(f"its graph makes no sense: {kind}{error}") from None
+    except CheckpointError:
+        raise
+    except FAULTS as error:
+        raise CheckpointError(f"its graph makes no sense: {reason(error)}") from None
 
 
 def _data(stated: Mapping[str, Any], entries: Arrays) -> ModelData:
     graph = stated["graph"]
+    if not isinstance(graph, dict):
+        raise ValueError(f"a {type(graph).__name__} stands for the graph")
     reader = Reader(entries)
 
     def arrays(name: str, count: int) -> tuple[Any, ...]:
-        references: Sequence[Any] = graph[name]
-        if len(references) != count:
-            raise ValueError(f"{name} are {count} arrays, not {len(references)}")
-        return tuple(reader.array(reference) for reference in references)
+        found = within(name, Reader.arrays, reader, graph[name])
+        if len(found) != count:
+            raise ValueError(f"{name} are {count} arrays, not {len(found)}")
+        return tuple(found)
 
     return ModelData(
         architecture=reader.text(stated["architecture"]),
         multiple=reader.integer(stated["multiple"], 1, 2**12),
         z_downsampling=reader.integer(stated["z_downsampling"], 1, 2**12),
-        fingerprint=bytes.fromhex(reader.text(stated["fingerprint"])),
-        **{name: read_graph(reader, graph[name]) for name in _GRAPHS},
-        path=read_path(reader, graph["path"]),
-        medians=reader.array(graph["medians"]),
-        scale_table=reader.array(graph["scale_table"]),
+        fingerprint=_fingerprint(reader.text(stated["fingerprint"])),
+        **{name: within(name, read_graph, reader, graph[name]) for name in _GRAPHS},
+        path=within("path", read_path, reader, graph["path"]),
+        medians=within("medians", Reader.array, reader, graph["medians"]),
+        scale_table=within("scale_table", Reader.array, reader, graph["scale_table"]),
         z_tables=arrays("z_tables", 3),
         y_tables=arrays("y_tables", 3),
         gains=None if graph["gains"] is None else arrays("gains", 2),
     )
+
+
+def _fingerprint(text: str) -> bytes:
+    if not re.fullmatch("[0-9a-f]{16}", text):
+        raise ValueError(f"{text!r} must be a fingerprint: eight bytes in hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 def _digest(stated: Mapping[str, Any], entries: Arrays) -> str:

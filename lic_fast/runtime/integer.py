@@ -282,8 +282,9 @@ def _layers(step: LayersStep) -> Any:
 
 
 def _subpixel(step: SubpixelStep) -> Any:
-    if step.up < 1 or len(step.layer.weight) % step.up**2:
-        raise ValueError(f"{len(step.layer.weight)} channels are not of {step.up**2} pixels")
+    channels = len(step.layer.weight)
+    if step.up < 1 or channels < step.up**2 or channels % step.up**2:
+        raise ValueError(f"{channels} channels are not of {step.up} x {step.up} pixels")
     phases = [packed_layers([phase]) for phase in step.phases()]
     return _C.SubpixelStep(phases, step.x, step.values, step.activations)
 

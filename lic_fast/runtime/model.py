@@ -21,7 +21,9 @@ from lic_fast.runtime.coding import (
     open_stream,
 )
 from lic_fast.runtime.entropy_path import PackedEntropyPath
+from lic_fast.runtime.faults import FAULTS, reason
 from lic_fast.runtime.file import ModelData
+from lic_fast.runtime.limits import MOST_BYTES, check_sizes
 from lic_fast.runtime.program import Padding, Program
 from lic_fast.runtime.threads import threads
 from lic_fast.stream_layout import StreamLayout
@@ -70,10 +72,11 @@ class PortableModel:
         self.precision = "bfloat16" if fast_bfloat16() else "float32"
         try:
             self._make(data)
-        except (ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
-            raise CheckpointError(f"its parts do not fit each other: {error}") from None
+        except FAULTS as error:
+            raise CheckpointError(f"its parts do not fit each other: {reason(error)}") from None
 
     def _make(self, data: ModelData) -> None:
+        check_sizes(data)
         bfloat16 = self.precision == "bfloat16"
         self._analysis = Program(data.analysis, bfloat16, reads_pixels=True)
         self._synthesis = Program(data.synthesis, bfloat16, writes_pixels=True)
@@ -101,16 +104,19 @@ class PortableModel:
             self.anchor_qualities = gains.anchor_qualities(len(y_gain))
 
     def _check_networks(self) -> None:
-        side, up, channels = self.multiple, self._path.up, self._path.latents
-        latents, hyperlatents = side * up // self.z_downsampling, side // self.z_downsampling
-        for name, program, given, size, wanted in (
-            ("analysis", self._analysis, side, latents, channels),
-            ("synthesis", self._synthesis, latents, side, 3),
-            ("hyper-analysis", self._hyper_analysis, latents, hyperlatents, len(self._medians)),
+        side, channels = self.multiple, self._path.latents
+        latents = side * self._path.up // self.z_downsampling
+        for name, program, given, wanted in (
+            ("analysis", self._analysis, side, channels),
+            ("synthesis", self._synthesis, latents, 3),
+            ("hyper-analysis", self._hyper_analysis, latents, len(self._medians)),
         ):
-            found = program.output_sizes(given, given)[0], program.channels[0]
-            if found != ((size, size), wanted):
-                raise ValueError(f"the {name} gives {found}, it must give {((size, size), wanted)}")
+            if program.channels[0] != wanted:
+                raise ValueError(
+                    f"the {name} gives {program.channels[0]} channels, they must be {wanted}"
+                )
+            if program.memory(given, given, 1) > MOST_BYTES:
+                raise ValueError(f"the {name} takes too much memory for any picture to be coded")
         if self._path.hyperlatents != len(self._medians):
             raise ValueError("the entropy path reads other hyperlatents")
 

@@ -82,6 +82,77 @@ def shuffled(x):
     return x.reshape(channels // 4, 2 * height, 2 * width)
 
 
+def quantized(x, inverse_step, zero, bits):
+    """The activations of (C, H, W), int64."""
+    a = np.rint(x * inverse_step[:, None, None]) + zero[:, None, None].astype(np.float32)
+    return np.clip(a, 0, 2**bits - 1).astype(np.int64)
+
+
+def sums(a, weight, zero, stride=1):
+    """A convolution of activations (C, H, W), with `zero` of each channel beyond the edges."""
+    side, (height, width) = weight.shape[2] // 2, a.shape[1:]
+    padded = np.empty((len(zero), height + 2 * side, width + 2 * side), np.float64)
+    padded[:] = zero[:, None, None]
+    padded[:, side : side + height, side : side + width] = a
+    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], (1, 2))
+    windows = windows[:, ::stride, ::stride]
+    size = windows.shape[1:3]
+    windows = windows.transpose(0, 3, 4, 1, 2).reshape(weight[0].size, -1)
+    # Sums below 2^31 are exact in float64, in any order.
+    found = weight.reshape(len(weight), -1).astype(np.float64) @ windows
+    return found.astype(np.int64).reshape(-1, *size)
+
+
+def layer_norm(x, weight, bias, inverse_step, epsilon):
+    n = len(x)
+    q = np.clip(np.rint(x * inverse_step), -32767, 32767).astype(np.int64)
+    total, squares = q.sum(0), (q * q).sum(0)
+    spread = root((n * squares - total * total).astype(np.float32) + epsilon)
+    y = (n * q - total).astype(np.float32) / spread
+    return y * weight[:, None, None] + bias[:, None, None]
+
+
+def windows_of(height, width, window, shift):
+    """Rows, columns and regions of the tokens of each window."""
+    cells = [(r, c) for r in range(window) for c in range(window)]
+    for top in range(0, height, window):
+        for left in range(0, width, window):
+            places = [(top + r + shift, left + c + shift) for r, c in cells]
+            region = np.array([2 * (y >= height) + (x >= width) for y, x in places])
+            rows = np.array([y % height for y, _ in places])
+            columns = np.array([x % width for _, x in places])
+            yield rows, columns, region
+
+
+def entries_of(window):
+    """For each pair of tokens, query and key, the row of the table."""
+    cells = [(r, c) for r in range(window) for c in range(window)]
+    return [
+        [(a - c + window - 1) * (2 * window - 1) + b - d + window - 1 for c, d in cells]
+        for a, b in cells
+    ]
+
+
+def window_attention(qkv, inverse_step, scale, table, value_step, window, shift):
+    (channels, height, width), heads = qkv.shape, len(scale)
+    size, entries = channels // 3 // heads, entries_of(window)
+    integers = np.clip(np.rint(qkv * inverse_step[:, None, None]), -1023, 1023)
+    integers = integers.astype(np.int64).reshape(3, heads, size, height, width)
+    out = np.empty((heads, size, height, width), np.float32)
+    for rows, columns, region in windows_of(height, width, window, shift):
+        for head in range(heads):
+            q, k, v = (part[head][:, rows, columns] for part in integers)
+            logits = (q.T @ k).astype(np.float32) * scale[head]
+            logits = logits + table[entries, head]
+            together = region[:, None] == region
+            most = np.where(together, logits, F(-np.inf)).max(1, keepdims=True)
+            p = np.rint(exp(np.minimum(logits - most, F(0))) * F(16384))
+            p = np.where(together, p, 0).astype(np.int64)
+            mean = (p @ v.T).astype(np.float32) / p.sum(1, keepdims=True).astype(np.float32)
+            out[head][:, rows, columns] = mean.T
+    return out.reshape(-1, height, width) * value_step[:, None, None]
+
+
 class Model:
     """The bytes of a model's file. Maps are (C, H, W) float32.
 
@@ -110,20 +181,11 @@ class Model:
             for entry in ("weight", "bias", "scale", "inverse_step", "zero", "precision")
         )
         bits, halves = (int(number) for number in precision)
-        a = np.rint(x * inverse_step[:, None, None]) + zero[:, None, None].astype(np.float32)
-        a = np.clip(a, 0, 2**bits - 1).astype(np.int64)
+        a = quantized(x, inverse_step, zero, bits)
         if (bits, halves) == (14, 1):
             a, zero = a >> 7, zero >> 7
-        side, (height, width) = weight.shape[2] // 2, x.shape[1:]
-        padded = np.empty((len(zero), height + 2 * side, width + 2 * side), np.float64)
-        padded[:] = zero[:, None, None]
-        padded[:, side : side + height, side : side + width] = a
-        # Sums below 2^31 are exact in float64, in any order.
-        windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], (1, 2))
-        windows = windows.transpose(0, 3, 4, 1, 2).reshape(-1, height * width)
-        sums = weight.reshape(len(weight), -1).astype(np.float64) @ windows
-        sums = sums.astype(np.int64).reshape(-1, height, width) + bias[:, None, None]
-        v = sums.astype(np.float32) * scale[:, None, None]
+        total = sums(a, weight, zero) + bias[:, None, None]
+        v = total.astype(np.float32) * scale[:, None, None]
         self.layers[name] = v
         v = v if residual is None else v + residual
         return v if activation is None else activation(v)
@@ -241,12 +303,7 @@ class Model:
             self.entries[f"{name}.{entry}"]
             for entry in ("weight", "bias", "inverse_step", "epsilon")
         )
-        n = len(x)
-        q = np.clip(np.rint(x * inverse_step), -32767, 32767).astype(np.int64)
-        total, squares = q.sum(0), (q * q).sum(0)
-        spread = root((n * squares - total * total).astype(np.float32) + epsilon)
-        y = (n * q - total).astype(np.float32) / spread
-        y = y * weight[:, None, None] + bias[:, None, None]
+        y = layer_norm(x, weight, bias, inverse_step, epsilon)
         self.layers[name] = y
         return y
 
@@ -255,33 +312,7 @@ class Model:
             self.entries[f"{name}.{entry}"]
             for entry in ("inverse_step", "scale", "table", "value_step")
         )
-        (channels, height, width), heads = qkv.shape, len(scale)
-        size = channels // 3 // heads
-        integers = np.clip(np.rint(qkv * inverse_step[:, None, None]), -1023, 1023)
-        integers = integers.astype(np.int64).reshape(3, heads, size, height, width)
-        out = np.empty((heads, size, height, width), np.float32)
-        cells = [(r, c) for r in range(window) for c in range(window)]
-        entries = [
-            [(a - c + window - 1) * (2 * window - 1) + b - d + window - 1 for c, d in cells]
-            for a, b in cells
-        ]
-        for top in range(0, height, window):
-            for left in range(0, width, window):
-                places = [(top + r + shift, left + c + shift) for r, c in cells]
-                region = np.array([2 * (y >= height) + (x >= width) for y, x in places])
-                rows = np.array([y % height for y, _ in places])
-                columns = np.array([x % width for _, x in places])
-                for head in range(heads):
-                    q, k, v = (part[head][:, rows, columns] for part in integers)
-                    logits = (q.T @ k).astype(np.float32) * scale[head]
-                    logits = logits + table[entries, head]
-                    together = region[:, None] == region
-                    most = np.where(together, logits, F(-np.inf)).max(1, keepdims=True)
-                    p = np.rint(exp(np.minimum(logits - most, F(0))) * F(16384))
-                    p = np.where(together, p, 0).astype(np.int64)
-                    mean = (p @ v.T).astype(np.float32) / p.sum(1, keepdims=True).astype(np.float32)
-                    out[head][:, rows, columns] = mean.T
-        out = out.reshape(-1, height, width) * value_step[:, None, None]
+        out = window_attention(qkv, inverse_step, scale, table, value_step, window, shift)
         self.layers[name] = out
         return out
 
