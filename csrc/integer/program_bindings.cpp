@@ -31,6 +31,7 @@ SharedQuantizer make_quantizer(const Dense<float>& inverse_step, const Dense<std
                                int bits) {
   check(inverse_step.ndim() == 1 && zero.ndim() == 1 && inverse_step.size() == zero.size(),
         "inverse_step and zero must be (N,)");
+  check(bits == kHalfBits || bits == 2 * kHalfBits, "an activation has 7 or 14 bits");
   for (py::ssize_t i = 0; i < zero.size(); ++i) {
     check(zero.data()[i] >= 0 && zero.data()[i] < 1 << bits, "a zero must be in 0..2^bits - 1");
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -43,6 +44,16 @@ _FLATTEN = (
 _PILLOW_LOCK = threading.Lock()
 _pillow_limit: int | None = None
 _readers = 0
+
+
+def _new_lock() -> None:
+    """In the child of a fork, which another thread's lock would stop for ever."""
+    global _PILLOW_LOCK
+    _PILLOW_LOCK = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 class PictureWarning(UserWarning):

@@ -134,9 +134,8 @@ void check_channels(std::mt19937& random) {
   for (T& positive : y) positive = cpu::narrow<T>(std::fabs(cpu::wide(positive)) + 0.5f);
   const auto weight = numbers<float>(random, width), bias = numbers<float>(random, width);
   using channels::Operation;
-  for (const Operation operation :
-       {Operation::kLayerNorm, Operation::kSquare, Operation::kDivide, Operation::kSum,
-        Operation::kGate, Operation::kGelu}) {
+  for (const Operation operation : {Operation::kLayerNorm, Operation::kSquare, Operation::kDivide,
+                                    Operation::kSum, Operation::kGate, Operation::kGelu}) {
     check_alike<T>(rows * width, [&](cpu::Isa isa, T* out) {
       channels::compute({operation,
                          sizeof(T) == 2,
