@@ -6,12 +6,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "cpu/arena.hpp"
 #include "cpu/copy.hpp"
 #include "cpu/samples.hpp"
 
@@ -27,6 +29,19 @@ std::uint64_t hash_of_samples(const std::vector<std::pair<std::uintptr_t, std::s
     hash.add(reinterpret_cast<const unsigned char*>(address), bytes);
   }
   return hash.result();
+}
+
+/// Memory for an array.
+struct Memory {
+  explicit Memory(std::size_t bytes)
+      : bytes(bytes), arena(ArenaPool::maps, std::max(bytes, std::size_t{1})) {}
+
+  const std::size_t bytes;
+  const ArenaPool::Arena arena;
+};
+
+py::buffer_info buffer_of(const Memory& memory) {
+  return {memory.arena.bytes(), static_cast<py::ssize_t>(memory.bytes)};
 }
 
 void copy_array(const py::array& from, py::array to, unsigned threads) {
@@ -61,6 +76,10 @@ void copy_array(const py::array& from, py::array to, unsigned threads) {
 }  // namespace
 
 void bind(py::module_& module) {
+  py::class_<Memory>(module, "Memory", py::buffer_protocol(),
+                     "Bytes for an array, from those that programs keep for the next call.")
+      .def(py::init<std::size_t>(), py::arg("bytes"))
+      .def_buffer(&buffer_of);
   module.def("copy", &copy_array, py::arg("source").noconvert(), py::arg("to").noconvert(),
              py::arg("threads"),
              "Copies an array to another one of its shape and type, in any order of dimensions; "

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lic_fast import _C, ans, rans
 from lic_fast.ans import CdfTables
 from lic_fast.errors import LatentError
+from lic_fast.runtime.memory import empty
 from lic_fast.stream_layout import StreamLayout
 from lic_fast.streams import symbols_checksum
 
@@ -169,14 +170,14 @@ class SliceEncoder:
         """Symbols + means of these channels of y."""
         # Symbols are in (channel, row, column) order.
         y, mean, scale = (x.transpose(0, 3, 1, 2) for x in (self._y[..., channels], means, scales))
-        indexes = np.empty(y.shape, np.uint8)
-        y_hat = np.empty(y.shape, np.float32)
-        symbols: np.ndarray = np.empty(y.shape, np.int16)
+        indexes = empty(y.shape, np.uint8)
+        y_hat = empty(y.shape, np.float32)
+        symbols: np.ndarray = empty(y.shape, np.int16)
         operands = (y, mean, scale, self._scale_table)
         peak = _C.quantize(*operands, symbols, indexes, y_hat, self._threads)
         if not peak < 2**15:
             check_peak(peak)
-            symbols = np.empty(y.shape, np.int32)
+            symbols = empty(y.shape, np.int32)
             _C.quantize(*operands, symbols, indexes, y_hat, self._threads)
         self.message.append((symbols, indexes))
         return y_hat.transpose(0, 2, 3, 1)
@@ -211,10 +212,10 @@ class SliceDecoder:
     def __call__(self, channels: slice, means: _Floats, scales: _Floats) -> _Floats:
         """Symbols + means of these channels."""
         mean, scale = (x.transpose(0, 3, 1, 2) for x in (means, scales))
-        indexes = np.empty(mean.shape, np.uint8)
+        indexes = empty(mean.shape, np.uint8)
         _C.scale_index(scale, self._scale_table, indexes, self._threads)
         symbols = self._reader.decode(indexes)
         self.checksum = symbols_checksum(symbols, before=self.checksum)
-        y_hat = np.empty(mean.shape, np.float32)
+        y_hat = empty(mean.shape, np.float32)
         _C.dequantize(symbols, mean, y_hat, self._threads)
         return y_hat.transpose(0, 2, 3, 1)

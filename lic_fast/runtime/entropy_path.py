@@ -25,6 +25,7 @@ from lic_fast.runtime.integer import (
     packed_layers,
     packed_program,
 )
+from lic_fast.runtime.memory import empty
 
 __all__ = [
     "EntropyPath",
@@ -142,23 +143,23 @@ class PackedSlices:
         # What networks read: the hyperprior's share and decoded slices, in the mean's maps with
         # one more, which only residual networks read.
         channels = start + limit * width
-        mean_maps = list(np.empty((_HALVES, *shape, channels + width), np.uint8))
-        scale_maps = list(np.empty((_HALVES, *shape, channels), np.uint8))
+        mean_maps = list(empty((_HALVES, *shape, channels + width), np.uint8))
+        scale_maps = list(empty((_HALVES, *shape, channels), np.uint8))
         for maps, quantizer in zip((mean_maps, scale_maps), self._first, strict=True):
             _write(shares.pop(0), quantizer, maps, 0, threads)
-        y_hat: Floats = np.empty((*shape, len(self._mean) * width), np.float32)
-        kept: list[Floats] = [np.empty_like(y_hat) for _ in range(2 if means else 0)]
+        y_hat: Floats = empty((*shape, len(self._mean) * width), np.float32)
+        kept: list[Floats] = [empty(y_hat.shape, np.float32) for _ in range(2 if means else 0)]
         for step in self._steps:
             place = start + min(step[0], limit) * width
             every = slice(step[0] * width, (step[-1] + 1) * width)
             decoded = y_hat[..., every]
             found = [one[..., every] for one in kept] or list(
-                np.empty((2, *decoded.shape), np.float32)
+                empty((2, *decoded.shape), np.float32)
             )
             attended = self._predict(step, place, (mean_maps, scale_maps), found, threads)
-            last: Floats = np.empty(decoded.shape, np.float32)
+            last: Floats = empty(decoded.shape, np.float32)
             _C.copy(quantize(every, *found), last, threads)
-            residual: Floats = np.empty(decoded.shape, np.float32)
+            residual: Floats = empty(decoded.shape, np.float32)
             for k, i in enumerate(step):
                 own = slice(k * width, (k + 1) * width)
                 # Over that of the slice before, where slices have the same support.
@@ -183,7 +184,7 @@ class PackedSlices:
             outputs = [[found[0][..., own]]]
             if self._attended[i]:
                 shape = (_HALVES, *found[0].shape[:3], self._attended[i] + self._width)
-                attended[i] = list(np.empty(shape, np.uint8))
+                attended[i] = list(empty(shape, np.uint8))
                 outputs.insert(0, [half[..., : self._attended[i]] for half in attended[i]])
             calls.append((self._mean[i], [read_means], outputs))
             calls.append((self._scale[i], [read_scales], [[found[1][..., own]]]))
@@ -242,9 +243,9 @@ class PackedEntropyPath:
         calls, results = [], []
         for hyper in self._hyper:
             shape = (hyper.quantizer.bits // HALF_BITS, *z_hat.shape)
-            halves = list(np.empty(shape, np.uint8))
+            halves = list(empty(shape, np.uint8))
             _C.exact_quantize(z_hat, *hyper.quantizer, halves, threads)
-            out: Floats = np.empty(
+            out: Floats = empty(
                 (batch, rows * hyper.up, columns * hyper.up, hyper.channels), np.float32
             )
             results.append(out)

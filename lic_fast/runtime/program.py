@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from lic_fast import _C
 from lic_fast.runtime.graph import Graph, Node
+from lic_fast.runtime.memory import empty
 
 __all__ = ["Description", "Padding", "Program", "subpixel_weight"]
 
@@ -112,7 +113,7 @@ class Program:
     def empty(self, batch: int, rows: int, columns: int) -> _Array:
         """Memory for the one result of a batch of maps of this size."""
         ((height, width),) = self.output_sizes(rows, columns)
-        return np.empty((batch, height, width, self.channels[0]), np.float32)
+        return empty((batch, height, width, self.channels[0]), np.float32)
 
     def describe(self, rows: int, columns: int) -> list[Description]:
         """Every node, for an input of this size."""
