@@ -44,7 +44,7 @@ maps=(csrc/winograd/{avx512,scalar,avx2,winograd,avx512vnni}.cpp
   csrc/direct/{avx512,avx2,scalar,convolution}.cpp
   csrc/cpu/copy.cpp csrc/tiles/{amx,convolution}.cpp)
 integer=(csrc/integer/{conv,winograd,layer,elements,kernels,scalar,avx2,avx512,avx512vnni,amx}.cpp)
-program=(csrc/integer/{program,transformer,conv,winograd,layer,kernels}.cpp
+program=(csrc/integer/{program,program_checks,transformer,conv,winograd,layer,kernels}.cpp
   csrc/integer/{scalar,avx2,avx512,avx512vnni,amx}.cpp)
 bands=(csrc/program/{graph,schedule,planner,executor,convert,program,pixel_nodes}.cpp)
 
