@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.processor import processor
+from benchmarks.report import processor
 
 SIZES = ("384x256", "768x512", "1920x1080", "3840x2160", "4000x3000", "8660x5774")
 CODECS = ("wacnn-nano-3", "AVIF", "JPEG XL")

@@ -12,7 +12,7 @@ import time
 import zlib
 from pathlib import Path
 
-from benchmarks.processor import processor
+from benchmarks.report import processor, write
 from lic_fast import codec, runtime, zoo
 
 
@@ -65,10 +65,7 @@ def main() -> None:
         "|---|---|---|",
         *(f"| {count} | {memory:.0f} | {seconds:.0f} |" for count, memory, seconds in rows),
     ]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if options.output:
-        options.output.write_text(text)
+    write(lines, options.output)
 
 
 if __name__ == "__main__":

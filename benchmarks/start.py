@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.processor import processor
+from benchmarks.report import processor, write
 
 FIRST = """
 import numpy as np
@@ -77,10 +77,7 @@ def main() -> None:
     for name, runs in found.items():
         seconds, memory = (statistics.median(column) for column in zip(*runs, strict=True))
         lines.append(f"| {name} | {seconds:.2f} | {memory:.0f} |")
-    text = "\n".join(lines) + "\n"
-    print(text)
-    if options.output:
-        options.output.write_text(text)
+    write(lines, options.output)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from lic_fast.ops.exact_add_residual import exact_add_residual
 from lic_fast.ops.exact_quantize import exact_quantize
 from lic_fast.ops.integer_conv2d import integer_conv2d
 from lic_fast.ops.integer_layer import Quantizer, integer_layer
-from lic_fast.ops.integer_network import IntegerNetwork, Layer
+from lic_fast.ops.integer_network import IntegerNetwork
+from lic_fast.runtime.integer import Layer
 
 WIDTHS = (576, 224, 176, 128, 64, 32)
 PIXELS = (32, 48)

@@ -14,32 +14,15 @@ namespace lic_fast::cpu {
 /// PerProcess. It is destroyed with the object, unless it was a parent's, of which the child can
 /// not know what its threads had left of it.
 template <class T>
-class Part {
+class Part : public PerProcess<T> {
  public:
   Part() = default;
   ~Part() {
-    const Made* const made = made_.load();
+    const auto* const made = this->made_.load();
     if (made != nullptr && made->process == process_id()) delete made;
   }
   Part(const Part&) = delete;
   Part& operator=(const Part&) = delete;
-
-  T& get() {
-    Made* made = made_.load();
-    while (made == nullptr || made->process != process_id()) {
-      auto fresh = std::make_unique<Made>();
-      if (made_.compare_exchange_weak(made, fresh.get())) return fresh.release()->value;
-    }
-    return made->value;
-  }
-
- private:
-  struct Made {
-    const long process = process_id();
-    T value;
-  };
-
-  std::atomic<Made*> made_{nullptr};
 };
 
 /// A T that the first call makes. Other threads wait for it; a child that is forked meanwhile makes

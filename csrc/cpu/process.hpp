@@ -35,7 +35,7 @@ class PerProcess {
     return made->value;
   }
 
- private:
+ protected:
   struct Made {
     const long process = process_id();
     T value;

@@ -1,4 +1,4 @@
-// How a float32 map becomes activations; see Quantizer in lic_fast/ops/integer_layer.py.
+// How a float32 map becomes activations; see Quantizer in lic_fast/runtime/integer.py.
 
 #pragma once
 

@@ -28,6 +28,8 @@ from lic_fast.models.stored import StoredModel
 from lic_fast.ops import round_ste, to_symbols
 from lic_fast.ops.dispatch import fast_bfloat16
 from lic_fast.runtime.coding import (
+    check_finite,
+    check_symbols,
     decode_hyperlatent,
     encode_messages,
     hyperlatent_message,
@@ -386,13 +388,13 @@ class SliceCompressionModel(ModelWithGains, StoredModel):
             z_hat = torch.from_numpy(z_symbols)[None].to(medians) + medians
             y_hat.append(self._latents(z_hat, decoder).y_hat)
             reader.finish()
-            on_device.check_symbols(streams, i, decoder.checksum(z_symbols))
+            check_symbols(streams, i, decoder.checksum(z_symbols))
         return self._reconstruct(_joined(y_hat), qualities)
 
     def _reconstruct(self, y_hat: Tensor, qualities: list[float] | None) -> Tensor:
         x_hat = self._network(self, self._unscaled(y_hat, qualities), "synthesis")
         # Before the clamp, which would turn infinity into white.
-        on_device.check_finite(x_hat.isfinite().all())
+        check_finite(bool(x_hat.isfinite().all()))
         return x_hat.contiguous().clamp_(0, 1)
 
     def compress(

@@ -17,17 +17,16 @@ from torch import Tensor
 from lic_fast.ans import CdfTables
 from lic_fast.entropy import LatentStreams
 from lic_fast.entropy.device_coding import Cut, DeviceDecoder, DeviceEncoder, ImageBuffers
-from lic_fast.errors import ChecksumError, LatentError
 from lic_fast.models.gains import interpolated
 from lic_fast.models.graphs import Graphs, graphs_of
 from lic_fast.models.latents import image_of
-from lic_fast.runtime.coding import encode_messages
+from lic_fast.runtime.coding import check_finite, check_symbols, encode_messages
 from lic_fast.stream_layout import StreamLayout
 
 if TYPE_CHECKING:
     from lic_fast.models.base import SliceCompressionModel
 
-__all__ = ["Decoding", "Encoding", "Pictures", "check_finite", "check_symbols", "decode", "encode"]
+__all__ = ["Decoding", "Encoding", "Pictures", "decode", "encode"]
 
 _Tables = tuple[CdfTables, CdfTables]
 
@@ -183,7 +182,7 @@ class Decoding:
         for i, decoder in enumerate(self._decoders):
             check_symbols(self.given.streams, i, decoder.finish())
         x_hat = self._x_hat.clamp(0, 1).contiguous()
-        check_finite(self._finite)
+        check_finite(bool(self._finite))
         return x_hat
 
 
@@ -203,21 +202,3 @@ def _gains(anchors: Tensor | None, like: Tensor) -> Tensor | None:
 def _fill(gains: Tensor | None, anchors: Tensor | None, quality: list[float] | None) -> None:
     if gains is not None and anchors is not None and quality is not None:
         gains.copy_(interpolated(anchors, quality))
-
-
-def check_symbols(streams: LatentStreams, i: int, actual: int) -> None:
-    """Raises ChecksumError if image i's symbols have another checksum than the streams say."""
-    if streams.checksums is not None and actual != streams.checksums[i]:
-        raise ChecksumError(
-            f"image {i}: the decoded symbols have checksum {actual:#010x}, those "
-            f"encoded had {streams.checksums[i]:#010x}"
-        )
-
-
-def check_finite(finite: Tensor) -> None:
-    """Raises LatentError if a decoded picture, not yet clamped, is not finite."""
-    if not bool(finite):
-        raise LatentError(
-            "the decoded picture is not finite: the model's weights are damaged, or the "
-            "streams are another model's or another machine's"
-        )

@@ -7,9 +7,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lic_fast import _C
 from lic_fast.ops.backend import current_backend
 from lic_fast.ops.stamp import ORDINARY
+from lic_fast.runtime import program
 
 __all__ = [
     "exact_on_cpu",
@@ -44,12 +44,8 @@ def _requires_grad(tensor: Tensor | None) -> bool:
 
 @lru_cache
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device computes faster in bfloat16 than in float32.
-
-    A CPU does where it multiplies bfloat16, and where programs multiply maps of it as int16
-    (``csrc/winograd``, ``csrc/linear``).
-    """
-    return multiplies_bfloat16(device) or (device.type == "cpu" and _C.multiplies_words())
+    """Whether programs compute faster in bfloat16 than in float32 on the device."""
+    return program.fast_bfloat16() if device.type == "cpu" else multiplies_bfloat16(device)
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:

@@ -21,7 +21,7 @@ from lic_fast.ops.integer_layer import integer_layer, pack
 from lic_fast.ops.threads import threads
 from lic_fast.runtime.integer import Layer
 
-__all__ = ["IntegerNetwork", "Layer", "composed"]
+__all__ = ["IntegerNetwork", "composed"]
 
 
 class IntegerNetwork:

@@ -44,17 +44,8 @@ from lic_fast.runtime.integer import (
 
 __all__ = [
     "LEAST_ROOTED",
-    "AttentionStep",
     "Call",
-    "ElementStep",
-    "GateStep",
     "IntegerProgram",
-    "LayersStep",
-    "Map",
-    "NormStep",
-    "QuantizeStep",
-    "Step",
-    "SubpixelStep",
     "arrays_of",
     "reference",
     "run_programs",

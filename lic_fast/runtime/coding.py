@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from lic_fast import _C, ans, rans
 from lic_fast.ans import CdfTables
-from lic_fast.errors import LatentError
+from lic_fast.errors import ChecksumError, LatentError
 from lic_fast.runtime.memory import empty
 from lic_fast.stream_layout import StreamLayout
-from lic_fast.streams import symbols_checksum
+from lic_fast.streams import LatentStreams, symbols_checksum
 
 __all__ = [
     "LARGEST_SYMBOL",
@@ -21,7 +21,9 @@ __all__ = [
     "SliceDecoder",
     "SliceEncoder",
     "StreamReader",
+    "check_finite",
     "check_peak",
+    "check_symbols",
     "decode_hyperlatent",
     "encode_messages",
     "hyperlatent_message",
@@ -143,6 +145,24 @@ def check_peak(peak: float) -> None:
         raise LatentError(
             "the latents are not finite, or beyond 2^29: check that the picture's values are "
             "in [0, 1] and that the weights are those of a trained model"
+        )
+
+
+def check_symbols(streams: LatentStreams, i: int, actual: int) -> None:
+    """Raises ChecksumError if image i's symbols have another checksum than the streams say."""
+    if streams.checksums is not None and actual != streams.checksums[i]:
+        raise ChecksumError(
+            f"image {i}: the decoded symbols have checksum {actual:#010x}, those "
+            f"encoded had {streams.checksums[i]:#010x}"
+        )
+
+
+def check_finite(finite: bool) -> None:
+    """Raises LatentError if a decoded picture, not yet clamped, is not finite."""
+    if not finite:
+        raise LatentError(
+            "the decoded picture is not finite: the model's weights are damaged, or the "
+            "streams are another model's or another machine's"
         )
 
 

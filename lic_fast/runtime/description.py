@@ -49,7 +49,7 @@ class Writer:
             self._known.setdefault(_content(entry), name)
 
     def array(self, array: Array) -> Any:
-        """A reference: the name of an entry, or its name, shape and order where these differ."""
+        """A reference: the name of an entry with the same numbers, the shape and the order."""
         for r in (1, 2, 4):
             if r > 1 and (not array.ndim or len(array) % (r * r)):
                 continue

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from lic_fast import _C
 
@@ -30,7 +29,6 @@ __all__ = [
     "Quantizer",
     "Step",
     "SubpixelStep",
-    "border_of",
     "packed_layers",
     "packed_program",
 ]
@@ -227,14 +225,6 @@ class Program(NamedTuple):
     steps: Sequence[Step]
     inputs: Sequence[int]
     outputs: Sequence[int]
-
-
-def border_of(zero: npt.NDArray[np.int32], bits: int, halves: int) -> list[npt.NDArray[np.uint8]]:
-    """What stands for zero, (N,) for each half that is read, the high one first."""
-    largest = 2**HALF_BITS - 1
-    low = (zero & largest).astype(np.uint8)
-    both = [low] if bits == HALF_BITS else [(zero >> HALF_BITS).astype(np.uint8), low]
-    return both[:halves]
 
 
 def packed_layers(layers: Sequence[Layer]) -> _C.IntegerNetwork:

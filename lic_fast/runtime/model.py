@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lic_fast import _C
 from lic_fast.ans import CdfTables
-from lic_fast.errors import CheckpointError, ChecksumError, LatentError
+from lic_fast.errors import CheckpointError
 from lic_fast.runtime import gains
 from lic_fast.runtime.coding import (
     SliceDecoder,
     SliceEncoder,
+    check_finite,
     check_peak,
+    check_symbols,
     decode_hyperlatent,
     encode_messages,
     hyperlatent_message,
@@ -24,19 +25,14 @@ from lic_fast.runtime.entropy_path import PackedEntropyPath
 from lic_fast.runtime.faults import FAULTS, reason
 from lic_fast.runtime.file import ModelData
 from lic_fast.runtime.limits import MOST_BYTES, check_sizes
-from lic_fast.runtime.program import Padding, Program
+from lic_fast.runtime.program import Padding, Program, fast_bfloat16
 from lic_fast.runtime.threads import threads
 from lic_fast.stream_layout import StreamLayout
 from lic_fast.streams import LatentStreams, symbols_checksum
 
-__all__ = ["PortableModel", "fast_bfloat16"]
+__all__ = ["PortableModel"]
 
 _Floats = npt.NDArray[np.float32]
-
-
-def fast_bfloat16() -> bool:
-    """Whether this CPU computes faster in bfloat16 than in float32."""
-    return _C.multiplies_words()
 
 
 class PortableModel:
@@ -176,12 +172,7 @@ class PortableModel:
         z_hat = z_symbols.transpose(1, 2, 0)[None].astype(np.float32) + self._medians
         y_hat, _, _ = self._path.run(np.ascontiguousarray(z_hat), decoder, threads())
         reader.finish()
-        actual = decoder.checksum
-        if streams.checksums is not None and actual != streams.checksums[0]:
-            raise ChecksumError(
-                f"image 0: the decoded symbols have checksum {actual:#010x}, those encoded had "
-                f"{streams.checksums[0]:#010x}"
-            )
+        check_symbols(streams, 0, decoder.checksum)
         return self.reconstruct(y_hat, padding, quality=quality)
 
     def reconstruct(self, y_hat: _Floats, padding: Padding, *, quality: float | None) -> np.ndarray:
@@ -190,11 +181,7 @@ class PortableModel:
         left, top, right, bottom = padding
         ((height, width),) = self._synthesis.output_sizes(*y_hat.shape[1:3])
         pixels = np.empty((height - top - bottom, width - left - right, 3), np.uint8)
-        if not self._synthesis.run([y_hat], [pixels[None]], threads(), padding=padding):
-            raise LatentError(
-                "the decoded picture is not finite: the model's weights are damaged, or the "
-                "streams are another model's or another machine's"
-            )
+        check_finite(self._synthesis.run([y_hat], [pixels[None]], threads(), padding=padding))
         return pixels
 
     def _quality(self, quality: float | None) -> float | None:

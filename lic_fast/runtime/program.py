@@ -12,7 +12,7 @@ from lic_fast import _C
 from lic_fast.runtime.graph import Graph, Node
 from lic_fast.runtime.memory import empty
 
-__all__ = ["Description", "Padding", "Program", "subpixel_weight"]
+__all__ = ["Description", "Padding", "Program", "fast_bfloat16", "subpixel_weight"]
 
 _Array = npt.NDArray[np.float32]
 
@@ -23,6 +23,14 @@ Padding = tuple[int, int, int, int]
 
 Description = tuple[str, str, tuple[int, int, int]]
 """Of a node: kind, kernel, and rows, columns and channels of the result."""
+
+
+def fast_bfloat16() -> bool:
+    """Whether programs compute faster in bfloat16 than in float32 on this CPU.
+
+    They do where they multiply it, or maps of it as int16 (``csrc/winograd``, ``csrc/linear``).
+    """
+    return _C.multiplies_words()
 
 
 class Program:

@@ -7,13 +7,8 @@ from hypothesis import strategies as st
 
 from lic_fast import _C, backend, rans
 from lic_fast.ops.exact_quantize import exact_quantize
-from lic_fast.ops.integer_program import (
-    ElementStep,
-    IntegerProgram,
-    Map,
-    QuantizeStep,
-    reference,
-)
+from lic_fast.ops.integer_program import IntegerProgram, reference
+from lic_fast.runtime.integer import ElementStep, Map, QuantizeStep
 from tests.ops.test_integer_program import Builder
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from lic_fast import _C, backend, rans
 from lic_fast.ops.integer_layer import pack, reference
-from lic_fast.ops.integer_network import IntegerNetwork, Layer
+from lic_fast.ops.integer_network import IntegerNetwork
+from lic_fast.runtime.integer import Layer
 from tests.ops.integer_operands import (
     ACTIVATIONS,
     activations,

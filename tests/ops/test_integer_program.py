@@ -8,17 +8,15 @@ from hypothesis import strategies as st
 
 from lic_fast import _C, backend, rans
 from lic_fast.ops.integer_layer import Quantizer
-from lic_fast.ops.integer_network import Layer
-from lic_fast.ops.integer_program import (
+from lic_fast.ops.integer_program import IntegerProgram, reference, run_programs
+from lic_fast.runtime.integer import (
     AttentionStep,
     GateStep,
-    IntegerProgram,
+    Layer,
     LayersStep,
     Map,
     NormStep,
     QuantizeStep,
-    reference,
-    run_programs,
 )
 from tests.ops.integer_operands import ACTIVATIONS, activations, parameters
 

@@ -6,15 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lic_fast import _C, backend, rans
-from lic_fast.ops.integer_network import Layer
-from lic_fast.ops.integer_program import (
-    IntegerProgram,
-    LayersStep,
-    Map,
-    QuantizeStep,
-    SubpixelStep,
-    reference,
-)
+from lic_fast.ops.integer_program import IntegerProgram, reference
+from lic_fast.runtime.integer import Layer, LayersStep, Map, QuantizeStep, SubpixelStep
 from tests.ops.integer_operands import activations, parameters
 from tests.ops.test_integer_program import Builder
 

@@ -19,10 +19,11 @@ from lic_fast.entropy.integer.activation import ExactGELU, ExactLeakyReLU, Exact
 from lic_fast.entropy.integer.conv import IntegerConv2d, IntegerLinear
 from lic_fast.ops.dispatch import exact_on_cpu
 from lic_fast.ops.integer_layer import Activation, Quantizer
-from lic_fast.ops.integer_network import IntegerNetwork, Layer
+from lic_fast.ops.integer_network import IntegerNetwork
 from lic_fast.ops.plain import known, plain, unwatched
 from lic_fast.ops.prepared import prepared
 from lic_fast.runtime import integer
+from lic_fast.runtime.integer import Layer
 
 __all__ = ["ACTIVATIONS", "IntegerChain", "integer_chain", "layer_of"]
 

@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast, get_args
 
 import torch
 from torch import Tensor
 
 from lic_fast.entropy.integer.chain import layer_of
 from lic_fast.entropy.integer.recorded import Node, Recorded, UnrecordableError
-from lic_fast.ops.integer_program import (
+from lic_fast.runtime.entropy_path import Network
+from lic_fast.runtime.integer import (
     AttentionStep,
+    Element,
     ElementStep,
     GateStep,
     LayersStep,
     Map,
     NormStep,
+    Program,
+    Quantizer,
     QuantizeStep,
     Step,
     SubpixelStep,
 )
-from lic_fast.runtime.entropy_path import Network
-from lic_fast.runtime.integer import Element, Program, Quantizer
 
 __all__ = ["Output", "program_of"]
-
-_ELEMENTS: dict[str, Element] = {
-    "add": "add",
-    "square": "square",
-    "times_root": "times_root",
-    "over_root": "over_root",
-}
-"""Kinds of nodes that are elements of a step."""
 
 Output = tuple[Recorded, Quantizer | None]
 """A map, as activations if there is a quantizer."""
@@ -121,7 +116,7 @@ class _Lowering:
             if node.kind == "layer":
                 if not self._hidden(node):
                     self._add_layers(node)
-            elif node.kind in _ELEMENTS:
+            elif node.kind in get_args(Element):
                 self._add_element(node)
             elif node.kind == "split":
                 self._add_split(node)
@@ -185,7 +180,7 @@ class _Lowering:
         x, *others = [self._values[operand] for operand in node.operands]
         y = others[0] if others else None
         quantizer, values, activations = self._results(node)
-        kind = _ELEMENTS[node.kind]
+        kind = cast(Element, node.kind)
         self._steps.append(ElementStep(kind, quantizer, x, y, values, activations))
         self._quantize_for_others(node)
 

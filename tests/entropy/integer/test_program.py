@@ -14,13 +14,8 @@ from lic_fast.entropy.integer.slices import integer_slices
 from lic_fast.entropy.slices import run_slices
 from lic_fast.models import TCM, WACNN, SymmetricalTransFormer
 from lic_fast.ops.exact_quantize import exact_quantize
-from lic_fast.ops.integer_program import (
-    GateStep,
-    IntegerProgram,
-    LayersStep,
-    QuantizeStep,
-    run_programs,
-)
+from lic_fast.ops.integer_program import IntegerProgram, run_programs
+from lic_fast.runtime.integer import GateStep, LayersStep, QuantizeStep
 from tests.models.portable.making import portable
 
 
